@@ -1,0 +1,1 @@
+"""Turn a checkpoint into graphs for devices, each step verified."""

@@ -1,0 +1,1 @@
+"""Run a model on media. Never imports torch."""

@@ -1,0 +1,1 @@
+"""Read and write media with PyAV."""

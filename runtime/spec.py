@@ -1,0 +1,137 @@
+"""The contract that travels with every artefact: checkpoint, ONNX metadata and engine side file carry one ModelSpec."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from avol.runtime.errors import AvolError
+
+T = TypeVar("T")
+
+FORMAT = "avol.model/1"
+SPEC_KEY = "avol.spec"  # the key under which ONNX and safetensors metadata hold the spec
+GRAPH_KEY = "avol.graph"  # the key under which ONNX metadata hold the graph's role
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectrogramSpec:
+    """How samples become columns of log-power: everything an implementation must agree on.
+
+    A column covers ``window_samples`` Hann-weighted samples; column ``k`` starts at sample ``k * hop_samples``. Row
+    ``r`` is the mean power of FFT bins ``first_bin + r * bins_per_row`` and following; a value is
+    ``(log(power + power_floor) - log_mean) / log_scale``.
+    """
+
+    sample_rate_hz: int
+    window_samples: int
+    fft_samples: int
+    hop_samples: int
+    first_bin: int
+    bins_per_row: int
+    rows: int
+    columns: int
+    power_floor: float
+    log_mean: float
+    log_scale: float
+
+    @property
+    def clip_samples(self) -> int:
+        """Samples that the window of one frame spans."""
+        return (self.columns - 1) * self.hop_samples + self.window_samples
+
+    @property
+    def clip_seconds(self) -> float:
+        """Seconds that the window of one frame spans."""
+        return self.clip_samples / self.sample_rate_hz
+
+    @property
+    def columns_per_second(self) -> float:
+        """Columns in one second of a running spectrogram."""
+        return self.sample_rate_hz / self.hop_samples
+
+    def first_column_at(self, time_seconds: float) -> int:
+        """First column of the window centred on ``time_seconds``, on the track's column grid (may be negative)."""
+        first_sample = time_seconds * self.sample_rate_hz - self.clip_samples / 2
+        return round(first_sample / self.hop_samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Platt scaling of the logit, the same for every cell: ``p = sigmoid(scale * logit + bias)``."""
+
+    scale: float = 1.0
+    bias: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What a model takes and gives, and where it comes from.
+
+    Attributes:
+        name: the model's name, e.g. ``avol-128-half-width``.
+        system: the family that decides how frames and sound meet, e.g. ``avol-net``.
+        preset: the registry entry of :mod:`avol.train.network` that rebuilds the network.
+        frame_height, frame_width: pixels of the uint8 RGB input, ``N x H x W x 3``.
+        grid_height, grid_width: cells of the localisation map.
+        embedding_size: length of the vectors that both towers give.
+        spectrogram: how sound becomes the audio tower's input.
+        threshold: calibrated score from which a frame counts as sounding.
+        calibration: Platt scaling, already part of the exported head.
+        weights_sha256: hash of the float32 weights, the model's identity across precisions; empty while training.
+        training: what it was trained on, free text by key.
+        versions: of the libraries that made it.
+    """
+
+    name: str
+    system: str
+    preset: str
+    frame_height: int
+    frame_width: int
+    grid_height: int
+    grid_width: int
+    embedding_size: int
+    spectrogram: SpectrogramSpec
+    threshold: float = 0.5
+    calibration: Calibration = field(default_factory=Calibration)
+    weights_sha256: str = ""
+    training: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    format: str = FORMAT
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The spec as JSON text with sorted keys, so that equal specs are equal texts."""
+        return json.dumps(dataclasses.asdict(self), indent=indent, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, *, origin: str | Path) -> ModelSpec:
+        """Read a spec back; ``origin`` names the file in the message.
+
+        Raises:
+            AvolError: the text is not a spec of this format.
+        """
+        try:
+            values = json.loads(text)
+            if not isinstance(values, dict):
+                raise ValueError("it is not a JSON object")
+            if values.get("format") != FORMAT:
+                raise ValueError(f"its format is {values.get('format')!r}, this version of avol reads {FORMAT!r}")
+            values["spectrogram"] = _build(SpectrogramSpec, values.get("spectrogram"))
+            values["calibration"] = _build(Calibration, values.get("calibration"))
+            return _build(cls, values)
+        except (ValueError, TypeError) as error:
+            raise AvolError(f"{origin}: not a usable model spec: {error}. Export the model again with avol export.") from None
+
+
+def _build(cls: type[T], values: Any) -> T:  # noqa: ANN401 (JSON)
+    """Make a dataclass from a JSON object, checking names and simple types."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{cls.__name__} is missing")
+    names = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown, missing = values.keys() - names.keys(), names.keys() - values.keys()
+    if unknown or missing:
+        raise ValueError(f"{cls.__name__} lacks {sorted(missing)} and has unknown {sorted(unknown)}")
+    return cls(**values)

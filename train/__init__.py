@@ -1,0 +1,1 @@
+"""Train models: networks, data, the loop, evaluation. May use runtime for media and the spec."""
