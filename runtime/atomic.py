@@ -1,0 +1,107 @@
+"""Results that appear under their final name only when they are complete."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from avol.runtime.errors import AvolError
+
+LONGEST_NAME_BYTES = 255  # of a file name on the file systems in use
+
+
+class AtomicOutput:
+    """A file that is written under a hidden name beside its final one and renamed when it is complete.
+
+    Leaving the context without :meth:`commit` (an error, Ctrl-C) removes the unfinished file; a result of an earlier
+    run stays as it was. Several results that belong together are committed with :func:`commit_all`.
+
+    Args:
+        path: the final name. Its directory must exist; a symbolic link is followed.
+
+    Attributes:
+        path: the name the user gave, for messages.
+        temporary: where to write; it has the suffix of ``path``, by which some libraries choose a format.
+
+    Raises:
+        AvolError: the directory is missing or not writable, or something that is not a file has the name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Renaming over a link would replace the link and leave the file it points to behind.
+        self._target = Path(os.path.realpath(path))
+        directory = self._target.parent
+        if not directory.is_dir():
+            raise AvolError(f"{path}: the directory {directory} does not exist. Create it or choose another one.")
+        if self._target.exists() and not self._target.is_file():
+            raise AvolError(f"{path}: exists and is not a regular file. Choose another name.")
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise AvolError(f"{path}: the directory {directory} is not writable. Choose another one.")
+        self.temporary = directory / _hidden_name(self._target)
+
+    def __enter__(self) -> Self:
+        try:
+            os.close(os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except OSError as error:
+            raise write_error(self.path, error) from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self.temporary.unlink(missing_ok=True)
+
+    def commit(self) -> None:
+        """Give the file its final name.
+
+        Raises:
+            AvolError: the file did not reach the disk, or the rename was refused.
+        """
+        commit_all(self)
+
+
+def commit_all(*outputs: AtomicOutput) -> None:
+    """Give several complete files their final names, the first one only when all have reached the disk.
+
+    Raises:
+        AvolError: a file did not reach the disk, or a rename was refused.
+    """
+    for output in outputs:
+        _attempt(output, lambda temporary=output.temporary: _flush_to_disk(temporary))  # type: ignore[misc]
+    for output in outputs:
+        _attempt(output, lambda o=output: o.temporary.replace(o._target))  # type: ignore[misc]
+
+
+def write_error(path: Path, error: OSError) -> AvolError:
+    """The user's message for a failed write; ``path`` is the name the user knows."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return AvolError(f"{path}: cannot be written: {reason}. Free some space, or choose another directory.")
+
+
+def _attempt(output: AtomicOutput, action: Callable[[], None]) -> None:
+    try:
+        action()
+    except OSError as error:
+        raise write_error(output.path, error) from None
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Wait for the disk: some file systems report a full disk or a broken connection only here."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _hidden_name(target: Path) -> str:
+    ending = f".{secrets.token_hex(4)}.partial{target.suffix}"
+    room = LONGEST_NAME_BYTES - 1 - len(os.fsencode(ending))
+    return f".{os.fsdecode(os.fsencode(target.stem)[: max(room, 0)])}{ending}"

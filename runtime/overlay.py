@@ -1,0 +1,195 @@
+"""The heat map over the picture, drawn on the YUV planes that the encoder takes: no way through RGB and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+from numpy.typing import NDArray
+
+from avol.runtime.media.picture import plane_pixels
+
+Plane = NDArray[np.uint8]
+
+OPACITY = 0.6  # of the hottest place
+# Heat below the first value leaves the picture as it is, from the second on the heat has its full opacity.
+VISIBLE_HEAT = (0.10, 0.90)
+# The part of the colour map in use: without black, which would hide dark places, and without the palest yellow.
+COLOUR_SPAN = (0.25, 0.85)
+STEPS_PER_CELL = 16  # of the cubic interpolation, before the linear one to the size of the picture
+
+# Weights of red and blue in the luma (ITU-R BT.601, BT.709, BT.2020, SMPTE 240M, FCC), by H.273 matrix number.
+LUMA_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
+LUMA_WEIGHTS |= {9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A heat map ready to be laid over pictures of one size: ``out = picture * keep / 255 + add`` on every plane."""
+
+    keep: tuple[Plane, Plane, Plane]
+    add: tuple[Plane, Plane, Plane]
+
+
+class Overlay:
+    """Draws heat over pictures. Where nothing sounds the picture stays as it is; more heat hides more of it.
+
+    A picture of odd width or height gets one column or row more (a copy of the last), because H.264 in 4:2:0 takes even
+    sizes only; the heat is laid over the original area.
+
+    Args:
+        opacity: how much of the picture the hottest place hides, 0..1.
+    """
+
+    def __init__(self, *, opacity: float = OPACITY) -> None:
+        if not 0.0 <= opacity <= 1.0:
+            raise ValueError(f"opacity is {opacity}, allowed is 0..1")
+        self._opacity = opacity
+        self._heat: NDArray[np.float32] | None = None
+        self._layer_of: tuple[int, int, int] | None = None
+        self._layer: _Layer | None = None
+
+    def draw(self, picture: av.VideoFrame, heat: NDArray[np.float32] | None) -> av.VideoFrame:
+        """Lay a heat map over a picture.
+
+        Args:
+            picture: upright picture in any pixel format; it is not changed.
+            heat: float32 ``GH x GW`` in 0..1 over the whole picture, or None for the picture alone.
+
+        Returns:
+            yuv420p of limited range and even size, with the picture's time and colour tags.
+        """
+        source = to_limited_yuv420p(picture)
+        width, height = even(source.width), even(source.height)
+        if heat is None and (width, height) == (source.width, source.height):
+            return source
+        result = av.VideoFrame(width, height, "yuv420p")
+        _copy_properties(source, result)
+        planes = [_padded(plane, target.shape) for plane, target in zip(_planes(source), _planes(result), strict=True)]
+        if heat is None:
+            for plane, target in zip(planes, _planes(result), strict=True):
+                target[:] = plane
+            return result
+        layer = self._layer_for(heat, source)
+        for plane, target, keep, add in zip(planes, _planes(result), layer.keep, layer.add, strict=True):
+            cv2.multiply(plane, keep, dst=target, scale=1 / 255)
+            cv2.add(target, add, dst=target)
+        return result
+
+    def _layer_for(self, heat: NDArray[np.float32], picture: av.VideoFrame) -> _Layer:
+        """The layer of the heat; several pictures between two analyses share it."""
+        layer_of = (picture.width, picture.height, _matrix(picture))
+        known = self._heat is not None and layer_of == self._layer_of and np.array_equal(heat, self._heat)
+        if self._layer is None or not known:
+            self._layer = _make_layer(heat, *layer_of, self._opacity)
+            self._layer_of, self._heat = layer_of, heat.copy()
+        return self._layer
+
+
+def even(size: int) -> int:
+    """The picture's width or height in the output."""
+    return size + size % 2
+
+
+def to_limited_yuv420p(picture: av.VideoFrame) -> av.VideoFrame:
+    """The picture as the encoder takes it; its colour matrix stays, full range becomes limited range."""
+    full = picture.color_range == ColorRange.JPEG or picture.format.name.startswith("yuvj") or picture.format.is_rgb
+    if picture.format.name == "yuv420p" and not full:
+        return picture
+    matrix = _matrix(picture)
+    result = picture.reformat(
+        format="yuv420p",
+        src_colorspace=None if picture.format.is_rgb else matrix,
+        dst_colorspace=matrix,
+        src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+        dst_color_range=ColorRange.MPEG,
+    )
+    _copy_properties(picture, result)
+    result.color_range = ColorRange.MPEG
+    return result
+
+
+def _matrix(picture: av.VideoFrame) -> int:
+    """The H.273 number of the picture's colour matrix; without a tag its size tells HD from SD, as in players."""
+    if picture.colorspace in LUMA_WEIGHTS:
+        return picture.colorspace
+    return Colorspace.ITU709 if picture.width >= 1280 or picture.height > 576 else Colorspace.ITU601
+
+
+def _copy_properties(source: av.VideoFrame, target: av.VideoFrame) -> None:
+    """Time and colour tags; an RGB picture gets the tag of the matrix that turned it into YUV."""
+    target.pts = source.pts
+    if source.time_base is not None:
+        target.time_base = source.time_base
+    target.color_range = source.color_range
+    target.colorspace = _matrix(source) if source.format.is_rgb else source.colorspace
+    target.color_primaries, target.color_trc = source.color_primaries, source.color_trc
+
+
+def _planes(picture: av.VideoFrame) -> list[Plane]:
+    """Views of the three planes, ``height x width``, without the bytes that fill up the lines."""
+    return [plane_pixels(plane) for plane in picture.planes]
+
+
+def _padded(plane: Plane, shape: tuple[int, ...]) -> Plane:
+    """The plane with its last row and column repeated where the output is larger."""
+    if plane.shape == shape:
+        return plane
+    bottom, right = shape[0] - plane.shape[0], shape[1] - plane.shape[1]
+    return np.pad(plane, ((0, bottom), (0, right)), mode="edge")
+
+
+def _make_layer(heat: NDArray[np.float32], width: int, height: int, matrix: int, opacity: float) -> _Layer:
+    """Interpolate the heat to the picture's size and look its colours up.
+
+    Cubic interpolation comes first, at a smaller size: linear interpolation of so few cells shows their edges. Both
+    steps map the centres of cells to the centres of the areas they cover.
+    """
+    clean = np.clip(np.nan_to_num(heat.astype(np.float32)), 0.0, 1.0)
+    steps = (heat.shape[1] * STEPS_PER_CELL, heat.shape[0] * STEPS_PER_CELL)
+    smooth = cv2.resize(clean, steps, interpolation=cv2.INTER_CUBIC)
+    levels = np.clip(smooth * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
+    luma_size, chroma_size = (width, height), (even(width) // 2, even(height) // 2)
+    keep_table, *add_tables = _tables(matrix, opacity)
+    keep = _padded(_enlarged(levels, keep_table, luma_size), (even(height), even(width)))
+    add_luma = _padded(_enlarged(levels, add_tables[0], luma_size), keep.shape)
+    chroma = [_enlarged(levels, table, chroma_size) for table in add_tables[1:]]
+    # Where the picture is kept, chroma must be kept by the same share as luma.
+    keep_chroma = cv2.resize(keep, chroma_size, interpolation=cv2.INTER_AREA)
+    return _Layer((keep, keep_chroma, keep_chroma), (add_luma, chroma[0], chroma[1]))  # type: ignore[arg-type]
+
+
+def _enlarged(levels: Plane, table: Plane, size: tuple[int, int]) -> Plane:
+    return cv2.resize(cv2.LUT(levels, table), size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=8)
+def _tables(matrix: int, opacity: float) -> tuple[Plane, Plane, Plane, Plane]:
+    """What each of 256 levels of heat does to a picture: how much of it to keep, and what to add to Y, U and V.
+
+    Inferno has even steps of lightness for the eye, with normal colour vision and without. Saturated reds and yellows
+    on a dark rim stand out from bright and from dark material.
+    """
+    level = np.linspace(0.0, 1.0, 256)
+    low, high = VISIBLE_HEAT
+    rise = np.clip((level - low) / (high - low), 0.0, 1.0)
+    alpha = opacity * rise * (2.0 - rise)
+    position = COLOUR_SPAN[0] + (COLOUR_SPAN[1] - COLOUR_SPAN[0]) * rise
+    bgr = cv2.applyColorMap(np.round(position * 255).astype(np.uint8), cv2.COLORMAP_INFERNO).reshape(256, 3) / 255.0
+    blue, green, red = bgr.T
+    weight_red, weight_blue = LUMA_WEIGHTS[matrix]
+    luma = weight_red * red + (1.0 - weight_red - weight_blue) * green + weight_blue * blue
+    planes = (
+        16.0 + 219.0 * luma,
+        128.0 + 112.0 * (blue - luma) / (1.0 - weight_blue),
+        128.0 + 112.0 * (red - luma) / (1.0 - weight_red),
+    )
+    keep = np.round(255.0 * (1.0 - alpha))
+    # The share that is added is what keep leaves, rounded as keep is: a grey picture under grey heat stays grey.
+    tables = [keep, *((1.0 - keep / 255.0) * plane for plane in planes)]
+    y, u, v, k = (np.round(t).astype(np.uint8) for t in (*tables[1:], tables[0]))
+    return k, y, u, v
