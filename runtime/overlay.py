@@ -15,7 +15,7 @@ from avol.runtime.media.picture import plane_pixels
 
 Plane = NDArray[np.uint8]
 
-OPACITY = 0.6  # of the hottest place
+OPACITY = 0.65  # of the hottest place
 # Heat below the first value leaves the picture as it is, from the second on the heat has its full opacity.
 VISIBLE_HEAT = (0.10, 0.90)
 # The part of the colour map in use: without black, which would hide dark places, and without the palest yellow.
