@@ -15,7 +15,8 @@ from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from avol.runtime.errors import AvolError
-from avol.runtime.media.source import audio_stream_of, frame_seconds, open_container
+from avol.runtime.media.source import audio_stream_of, open_container
+from avol.runtime.media.timing import frame_seconds
 
 Samples = NDArray[np.float32]
 
@@ -84,7 +85,7 @@ class AudioReader:
         if line is not None and converter is not None:
             yield from converter.finish(line.time)
         if self._damaged_packets:
-            self.warnings.append(f"{self._path}: {self._damaged_packets} damaged audio packets became silence.")
+            self.warnings.append(f"{self._path}: audio packets damaged, played as silence: {self._damaged_packets}.")
         if self._demux_error:
             self.warnings.append(f"{self._path}: reading the sound broke off ({self._demux_error}).")
 

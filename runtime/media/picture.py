@@ -114,9 +114,13 @@ def resize_frame(picture: av.VideoFrame, *, height: int, width: int) -> NDArray[
         ``height x width x 3`` RGB, uint8, contiguous.
     """
     orientation = orientation_of(picture)
-    stored_size = (height, width) if orientation.transposed else (width, height)
-    small = _scale(picture, *stored_size, "rgb24")
-    pixels = np.ascontiguousarray(small.to_ndarray(), dtype=np.uint8)
+    columns, rows = (height, width) if orientation.transposed else (width, height)
+    if picture.interlaced_frame:
+        # libswscale scales each field by itself and weaves them again: moving edges would stay combs at any size.
+        woven = _scale(picture, columns, 2 * rows, "rgb24").to_ndarray().reshape(rows, 2, columns, 3)
+        pixels = (woven.sum(axis=1, dtype=np.uint16) // 2).astype(np.uint8)
+    else:
+        pixels = _scale(picture, columns, rows, "rgb24").to_ndarray().astype(np.uint8, copy=False)
     return np.ascontiguousarray(orientation.apply(pixels))
 
 

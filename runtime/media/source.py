@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from avol.runtime.errors import AvolError
 from avol.runtime.media.picture import orientation_of
+from avol.runtime.media.timing import container_end_seconds, frame_seconds, stream_end_seconds
 
 _MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"})
 _TEXT_ART_FORMATS = frozenset({"tty", "bin", "adf", "idf"})  # FFmpeg renders any text file as a video of its letters
@@ -92,7 +93,10 @@ def open_source(path: str | Path, audio_path: str | Path | None = None) -> Sourc
         picture = _first_picture(container, stream, path)
         picture_seconds = frame_seconds(picture) or 0.0
         aspect = stream.sample_aspect_ratio or Fraction(1)
-        frame_rate, end_seconds = _frame_rate(stream), _end_seconds(container)
+        frame_rate = _frame_rate(stream)
+        end_seconds = _end_seconds(container)
+    if end_seconds is None:
+        end_seconds = _last_packet_end(path, frame_rate)
     own, warnings = _first_sound(path)
     zero_seconds = picture_seconds if own is None else min(picture_seconds, own.start_seconds)
     used, audio_zero_seconds = own, zero_seconds
@@ -108,7 +112,7 @@ def open_source(path: str | Path, audio_path: str | Path | None = None) -> Sourc
         audio_path=other,
         zero_seconds=zero_seconds,
         audio_zero_seconds=audio_zero_seconds,
-        duration_seconds=max(0.0, (end_seconds or picture_seconds + 1 / frame_rate) - zero_seconds),
+        duration_seconds=max(0.0, end_seconds - zero_seconds),
         width=displayed[0],
         height=displayed[1],
         picture_width=width,
@@ -136,7 +140,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     with container:
         if container.format.name in _TEXT_ART_FORMATS:
             raise AvolError(f"{path}: text, not a media file. Give a video such as MP4, MKV, WebM or MOV.")
-        if not container.streams:
+        if not (container.streams.video or container.streams.audio):
             raise AvolError(_unreadable(path, head, None))
         yield container
 
@@ -169,25 +173,6 @@ def audio_stream_of(container: InputContainer) -> AudioStream | None:
     return usable[0] if usable else None
 
 
-def frame_seconds(frame: av.VideoFrame | av.AudioFrame) -> float | None:
-    """Time of a decoded frame in its file, pts * time_base; AVI has only decoding times. None: it has neither."""
-    ticks = frame.pts if frame.pts is not None else frame.dts
-    if ticks is None or frame.time_base is None:
-        return None
-    return float(ticks * Fraction(frame.time_base))
-
-
-def stream_end_seconds(stream: VideoStream | AudioStream) -> float | None:
-    """When a stream says that it ends, in the file's own time; None where the file does not say."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
-    tag = stream.metadata.get("DURATION")  # Matroska: the end of the last frame as hours:minutes:seconds
-    with contextlib.suppress(ValueError, AttributeError):
-        hours, minutes, seconds = str(tag).strip("\0 ").split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    return None
-
-
 def _head_of(path: Path) -> bytes:
     """First bytes of a regular, non-empty file."""
     if not path.exists():
@@ -212,7 +197,7 @@ def _unreadable(path: Path, head: bytes, error: Exception | None) -> str:
             f"{path}: its index (the moov box) is missing or damaged, as when a recording or download was cut off. "
             "Copy, download or record it again."
         )
-    reason = getattr(error, "strerror", None) or "it holds no stream"
+    reason = getattr(error, "strerror", None) or "it holds neither pictures nor sound"
     return f"{path}: not a media file that FFmpeg can read ({reason}). Give a video such as MP4, MKV, WebM or MOV."
 
 
@@ -270,13 +255,20 @@ def _end_seconds(container: InputContainer) -> float | None:
     streams = [s for s in (*container.streams.video, audio_stream_of(container)) if s is not None]
     ends = [stream_end_seconds(s) for s in streams if not s.disposition & Disposition.attached_pic]
     known = [end for end in ends if end is not None]
-    if known:
-        return max(known)
-    if container.duration is None:
-        return None
-    return ((container.start_time or 0) + container.duration) / av.time_base
+    return max(known) if known else container_end_seconds(container)
+
+
+def _last_packet_end(path: Path, frame_rate: float) -> float:
+    """End of a file that declares none (raw streams, unfinished recordings): its packets are read to the end."""
+    end_seconds = count = 0.0
+    with open_container(path) as container, contextlib.suppress(av.FFmpegError):
+        for packet in container.demux(video_stream_of(container, path)):
+            count += packet.size > 0
+            if packet.pts is not None:
+                end_seconds = max(end_seconds, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return end_seconds or count / frame_rate
 
 
 def _codec_name(stream: av.stream.Stream) -> str:
     context = getattr(stream, "codec_context", None)
-    return "unknown codec" if context is None else str(context.name)
+    return "unknown codec" if context is None else str(context.codec.canonical_name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,13 @@ from numpy.typing import NDArray
 
 from avol.runtime.errors import AvolError
 from avol.runtime.media.picture import orientation_of, resize_frame, to_yuv420, turn_upright
-from avol.runtime.media.source import Source, frame_seconds, open_container, stream_end_seconds, video_stream_of
+from avol.runtime.media.source import (
+    Source,
+    audio_stream_of,
+    open_container,
+    video_stream_of,
+)
+from avol.runtime.media.timing import AnalysisClock, PictureTimes, container_end_seconds, stream_end_seconds
 
 __all__ = ["AnalysisClock", "VideoFrame", "VideoReader", "read_picture", "resize_frame"]
 
@@ -34,32 +39,6 @@ class VideoFrame:
     time_seconds: float
     picture: av.VideoFrame
     pixels: NDArray[np.uint8] | None
-
-
-class AnalysisClock:
-    """Chooses the frames to analyse: in each cell of the grid ``k / rate_hz`` the first frame.
-
-    Cells are fixed in time, so the choice never drifts, and there are at most ``rate_hz`` analyses in a second. A
-    rate at or above the frame rate takes every frame.
-    """
-
-    # Matroska, FLV and ASF round times to a millisecond: a frame that is early by that much is on time.
-    TOLERANCE_SECONDS = 0.001
-
-    def __init__(self, rate_hz: float) -> None:
-        if not (math.isfinite(rate_hz) and rate_hz > 0):
-            raise ValueError(f"rate_hz must be positive, got {rate_hz}")
-        self._rate_hz = rate_hz
-        self._tolerance_seconds = min(self.TOLERANCE_SECONDS, 0.1 / rate_hz)
-        self._next_cell: int | None = None
-
-    def due(self, time_seconds: float) -> bool:
-        """Whether the frame at this time is analysed; call it once per frame, in order of time."""
-        cell = math.floor((time_seconds + self._tolerance_seconds) * self._rate_hz)
-        if self._next_cell is not None and cell < self._next_cell:
-            return False
-        self._next_cell = cell + 1
-        return True
 
 
 class VideoReader:
@@ -82,9 +61,10 @@ class VideoReader:
             self._stack.close()
             raise
         self._stream.codec_context.thread_type = "AUTO"  # frames and slices: 20-50 % faster than the default
-        self._last_seconds: float | None = None
-        self._damaged_packets = self._late_frames = 0
+        self._times = PictureTimes(zero_seconds=source.zero_seconds, frame_rate=source.frame_rate)
+        self._damaged_packets = self._damaged_frames = self._late_frames = 0
         self._demux_error = ""
+        self._data_end_seconds = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -105,21 +85,23 @@ class VideoReader:
             AvolError: not one frame decodes.
         """
         for picture in self._pictures():
-            time_seconds = self._time_of(picture)
+            time_seconds = self._times.time_of(picture)
             if time_seconds is None:
                 self._late_frames += 1
                 continue
-            self._last_seconds = time_seconds
+            self._damaged_frames += picture.is_corrupt
             pixels = None
             if self._clock.due(time_seconds):
                 pixels = resize_frame(picture, height=self._height, width=self._width)
             yield VideoFrame(time_seconds, self._upright(picture), pixels)
-        if self._last_seconds is None:
+        if self._times.last_seconds is None:
             raise AvolError(f"{self._source.path}: no picture could be decoded. Copy, download or record it again.")
         self._sum_up()
 
     def _pictures(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream)
+        # A container that declares only one length for all streams is cut off only if none of them reaches it.
+        sound = audio_stream_of(self._container) if stream_end_seconds(self._stream) is None else None
+        packets = self._container.demux(*(stream for stream in (self._stream, sound) if stream is not None))
         while True:
             try:
                 packet = next(packets, None)
@@ -129,10 +111,16 @@ class VideoReader:
                 return
             if packet is None:
                 return
+            if packet.pts is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self._data_end_seconds = max(self._data_end_seconds, end)
+            if packet.stream is not self._stream:
+                continue
+            self._damaged_packets += packet.is_corrupt
             try:
-                pictures = packet.decode()
+                pictures = [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
             except av.FFmpegError:
-                self._damaged_packets += 1
+                self._damaged_packets += not packet.is_corrupt
                 continue
             yield from pictures
 
@@ -140,19 +128,6 @@ class VideoReader:
         """Frames that the decoder still holds when reading broke off."""
         with contextlib.suppress(av.FFmpegError):
             yield from self._stream.codec_context.decode(None)
-
-    def _time_of(self, picture: av.VideoFrame) -> float | None:
-        """Output time of a picture; None if it would not come after the one before."""
-        seconds = frame_seconds(picture)
-        if seconds is not None:
-            time_seconds = max(0.0, seconds - self._source.zero_seconds)
-        elif self._last_seconds is None:
-            time_seconds = 0.0
-        else:
-            time_seconds = self._last_seconds + 1 / self._source.frame_rate
-        if self._last_seconds is not None and time_seconds <= self._last_seconds:
-            return None
-        return time_seconds
 
     def _upright(self, picture: av.VideoFrame) -> av.VideoFrame:
         """Upright and of one size, whatever the stream changes on its way: an encoder's size is fixed."""
@@ -164,19 +139,24 @@ class VideoReader:
 
     def _sum_up(self) -> None:
         """Say once, at the end, what was not usable."""
-        name, reached = self._source.path, (self._last_seconds or 0.0) + 1 / self._source.frame_rate
-        end = stream_end_seconds(self._stream)
-        declared = None if end is None else end - self._source.zero_seconds
-        if declared is not None and reached < declared - max(0.5, 2 / self._source.frame_rate):
+        name, reached = self._source.path, (self._times.last_seconds or 0.0) + 1 / self._source.frame_rate
+        end, data_end = stream_end_seconds(self._stream), reached
+        if end is None:
+            end = container_end_seconds(self._container)
+            data_end = max(reached, self._data_end_seconds - self._source.zero_seconds)
+        declared = 0.0 if end is None else end - self._source.zero_seconds
+        if data_end < declared - max(0.5, 2 / self._source.frame_rate):
             self.warnings.append(
-                f"{name}: the pictures end at {reached:.1f} s of {declared:.1f} s; what is there was used."
+                f"{name}: the data ends at {reached:.1f} s of {declared:.1f} s; what is there was used."
             )
         elif self._demux_error:
             self.warnings.append(f"{name}: reading broke off at {reached:.1f} s ({self._demux_error}).")
         if self._damaged_packets:
-            self.warnings.append(f"{name}: {self._damaged_packets} damaged video packets were left out.")
+            self.warnings.append(f"{name}: video packets damaged: {self._damaged_packets}; some pictures are missing.")
+        elif self._damaged_frames:
+            self.warnings.append(f"{name}: damaged pictures, used as they are: {self._damaged_frames}.")
         if self._late_frames:
-            self.warnings.append(f"{name}: {self._late_frames} frames whose time runs backwards were left out.")
+            self.warnings.append(f"{name}: pictures left out because their time runs backwards: {self._late_frames}.")
 
 
 def read_picture(path: str | Path, *, height: int, width: int) -> NDArray[np.uint8]:
