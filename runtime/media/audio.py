@@ -15,7 +15,7 @@ from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from avol.runtime.errors import AvolError
-from avol.runtime.media.source import audio_stream_of, open_container
+from avol.runtime.media.container import Packets, audio_stream_of, open_container
 from avol.runtime.media.timing import frame_seconds
 
 Samples = NDArray[np.float32]
@@ -55,7 +55,7 @@ class AudioReader:
             raise AvolError(f"{self._path}: no audio stream. Give a file that has sound.")
         self._stream = stream
         self._damaged_packets = 0
-        self._demux_error = ""
+        self._broke_off = ""
 
     def __enter__(self) -> Self:
         return self
@@ -86,25 +86,19 @@ class AudioReader:
             yield from converter.finish(line.time)
         if self._damaged_packets:
             self.warnings.append(f"{self._path}: audio packets damaged, played as silence: {self._damaged_packets}.")
-        if self._demux_error:
-            self.warnings.append(f"{self._path}: reading the sound broke off ({self._demux_error}).")
+        if self._broke_off:
+            self.warnings.append(f"{self._path}: reading the sound broke off ({self._broke_off}).")
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        packets = self._container.demux(self._stream)
-        while True:
+        packets = Packets(self._container, self._stream)
+        for packet in packets:
             try:
-                packet = next(packets, None)
-            except av.FFmpegError as error:
-                self._demux_error = str(error.strerror)
-                return
-            if packet is None:
-                return
-            try:
-                frames = packet.decode()
+                frames = [frame for frame in packet.decode() if isinstance(frame, av.AudioFrame)]
             except av.FFmpegError:
                 self._damaged_packets += 1
                 continue
             yield from frames
+        self._broke_off = packets.broke_off
 
 
 class SampleLine:

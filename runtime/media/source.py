@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from avol.runtime.errors import AvolError
+from avol.runtime.media.container import Packets, audio_stream_of, codec_name, open_container, video_stream_of
 from avol.runtime.media.picture import orientation_of
-from avol.runtime.media.timing import container_end_seconds, frame_seconds, stream_end_seconds
+from avol.runtime.media.timing import container_end_seconds, frame_seconds, packet_end_seconds, stream_end_seconds
 
-_MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"})
-_TEXT_ART_FORMATS = frozenset({"tty", "bin", "adf", "idf"})  # FFmpeg renders any text file as a video of its letters
 _FALLBACK_FRAME_RATE = 25.0
+
+
+__all__ = ["Source", "audio_stream_of", "open_container", "open_source", "video_stream_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,91 +124,14 @@ def open_source(path: str | Path, audio_path: str | Path | None = None) -> Sourc
     )
 
 
-@contextlib.contextmanager
-def open_container(path: Path) -> Iterator[InputContainer]:
-    """Open a media file with every user's mistake as one line.
-
-    Raises:
-        AvolError: the file is missing, not a regular file, unreadable, empty, not media or cut off in its index.
-    """
-    head = _head_of(path)
-    try:
-        # An absolute path, so that a colon in the name is not taken for a protocol.
-        container = av.open(str(path.absolute()), metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise AvolError(_unreadable(path, head, error)) from None
-    with container:
-        if container.format.name in _TEXT_ART_FORMATS:
-            raise AvolError(f"{path}: text, not a media file. Give a video such as MP4, MKV, WebM or MOV.")
-        if not (container.streams.video or container.streams.audio):
-            raise AvolError(_unreadable(path, head, None))
-        yield container
-
-
-def video_stream_of(container: InputContainer, path: Path) -> VideoStream:
-    """The video stream that is used; cover pictures of audio files do not count.
-
-    Raises:
-        AvolError: there is none, or its codec is unknown.
-    """
-    covers = [s for s in container.streams.video if s.disposition & Disposition.attached_pic]
-    streams = [s for s in container.streams.video if s not in covers]
-    if not streams:
-        found = [f"{s.type} ({_codec_name(s)})" for s in container.streams if s not in covers]
-        found += ["a cover picture"] * bool(covers)
-        raise AvolError(f"{path}: no video stream, only {' and '.join(found)}. Give a file with moving pictures.")
-    usable = [s for s in streams if s.codec_context is not None]
-    if not usable:
-        raise AvolError(f"{path}: no decoder for its video codec. Convert it to H.264 first.")
-    best = container.streams.best("video")
-    return best if isinstance(best, VideoStream) and best in usable else usable[0]
-
-
-def audio_stream_of(container: InputContainer) -> AudioStream | None:
-    """The audio stream that is analysed and copied: the file's default choice, or None."""
-    usable = [s for s in container.streams.audio if s.codec_context is not None]
-    best = container.streams.best("audio")
-    if isinstance(best, AudioStream) and best in usable:
-        return best
-    return usable[0] if usable else None
-
-
-def _head_of(path: Path) -> bytes:
-    """First bytes of a regular, non-empty file."""
-    if not path.exists():
-        raise AvolError(f"{path}: no such file. Check the path.")
-    if not path.is_file():
-        kind = "a directory" if path.is_dir() else "not a regular file"
-        raise AvolError(f"{path}: {kind}. Give the path of one media file.")
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise AvolError(f"{path}: cannot be read: {error.strerror}. Check its permissions.") from None
-    if not head:
-        raise AvolError(f"{path}: the file is empty. Copy or download it again.")
-    return head
-
-
-def _unreadable(path: Path, head: bytes, error: Exception | None) -> str:
-    """Why a file that is there does not open."""
-    if head[4:8] in _MP4_BOXES:
-        return (
-            f"{path}: its index (the moov box) is missing or damaged, as when a recording or download was cut off. "
-            "Copy, download or record it again."
-        )
-    reason = getattr(error, "strerror", None) or "it holds neither pictures nor sound"
-    return f"{path}: not a media file that FFmpeg can read ({reason}). Give a video such as MP4, MKV, WebM or MOV."
-
-
 def _first_picture(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
     """Decode up to the first picture, past damaged packets."""
-    with contextlib.suppress(av.FFmpegError):
-        for packet in container.demux(stream):
-            with contextlib.suppress(av.FFmpegError):
-                for frame in packet.decode():
+    for packet in Packets(container, stream):
+        with contextlib.suppress(av.FFmpegError):
+            for frame in packet.decode():
+                if isinstance(frame, av.VideoFrame):
                     return frame
-    codec = _codec_name(stream)
+    codec = codec_name(stream)
     raise AvolError(
         f"{path}: no picture could be decoded from its video stream ({codec}); the file is cut off or damaged. "
         "Copy, download or record it again."
@@ -222,12 +145,12 @@ def _first_sound(path: Path) -> tuple[_Sound | None, tuple[str, ...]]:
             return None, ()
         stream = audio_stream_of(container)
         if stream is not None:
-            with contextlib.suppress(av.FFmpegError):
-                for packet in container.demux(stream):
-                    with contextlib.suppress(av.FFmpegError):
-                        for frame in packet.decode():
+            for packet in Packets(container, stream):
+                with contextlib.suppress(av.FFmpegError):
+                    for frame in packet.decode():
+                        if isinstance(frame, av.AudioFrame):
                             return _Sound(frame_seconds(frame) or 0.0, frame.sample_rate), ()
-        codec = _codec_name(container.streams.audio[0])
+        codec = codec_name(container.streams.audio[0])
         return None, (f"{path}: no sound could be decoded from its audio stream ({codec}); it is treated as silent.",)
 
 
@@ -261,14 +184,8 @@ def _end_seconds(container: InputContainer) -> float | None:
 def _last_packet_end(path: Path, frame_rate: float) -> float:
     """End of a file that declares none (raw streams, unfinished recordings): its packets are read to the end."""
     end_seconds = count = 0.0
-    with open_container(path) as container, contextlib.suppress(av.FFmpegError):
-        for packet in container.demux(video_stream_of(container, path)):
+    with open_container(path) as container:
+        for packet in Packets(container, video_stream_of(container, path)):
             count += packet.size > 0
-            if packet.pts is not None:
-                end_seconds = max(end_seconds, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            end_seconds = max(end_seconds, packet_end_seconds(packet))
     return end_seconds or count / frame_rate
-
-
-def _codec_name(stream: av.stream.Stream) -> str:
-    context = getattr(stream, "codec_context", None)
-    return "unknown codec" if context is None else str(context.codec.canonical_name)

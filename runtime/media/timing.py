@@ -9,6 +9,8 @@ from fractions import Fraction
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 
@@ -33,6 +35,11 @@ def container_end_seconds(container: InputContainer) -> float | None:
     if container.duration is None:
         return None
     return ((container.start_time or 0) + container.duration) / av.time_base
+
+
+def packet_end_seconds(packet: Packet[Stream]) -> float:
+    """When what a packet holds ends, in the file's own time; 0 where it has no pts."""
+    return 0.0 if packet.pts is None else float((packet.pts + (packet.duration or 0)) * packet.time_base)
 
 
 class PictureTimes:

@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.errors import AvolError
+from avol.runtime.media.container import Packets, audio_stream_of, open_container, video_stream_of
 from avol.runtime.media.picture import orientation_of, resize_frame, to_yuv420, turn_upright
-from avol.runtime.media.source import (
-    Source,
-    audio_stream_of,
-    open_container,
-    video_stream_of,
+from avol.runtime.media.source import Source
+from avol.runtime.media.timing import (
+    AnalysisClock,
+    PictureTimes,
+    container_end_seconds,
+    packet_end_seconds,
+    stream_end_seconds,
 )
-from avol.runtime.media.timing import AnalysisClock, PictureTimes, container_end_seconds, stream_end_seconds
 
 __all__ = ["AnalysisClock", "VideoFrame", "VideoReader", "read_picture", "resize_frame"]
 
@@ -63,7 +65,7 @@ class VideoReader:
         self._stream.codec_context.thread_type = "AUTO"  # frames and slices: 20-50 % faster than the default
         self._times = PictureTimes(zero_seconds=source.zero_seconds, frame_rate=source.frame_rate)
         self._damaged_packets = self._damaged_frames = self._late_frames = 0
-        self._demux_error = ""
+        self._packets: Packets | None = None
         self._data_end_seconds = 0.0
 
     def __enter__(self) -> Self:
@@ -101,19 +103,9 @@ class VideoReader:
     def _pictures(self) -> Iterator[av.VideoFrame]:
         # A container that declares only one length for all streams is cut off only if none of them reaches it.
         sound = audio_stream_of(self._container) if stream_end_seconds(self._stream) is None else None
-        packets = self._container.demux(*(stream for stream in (self._stream, sound) if stream is not None))
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.FFmpegError as error:
-                self._demux_error = str(error.strerror)
-                yield from self._flushed()
-                return
-            if packet is None:
-                return
-            if packet.pts is not None:
-                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                self._data_end_seconds = max(self._data_end_seconds, end)
+        self._packets = Packets(self._container, *(s for s in (self._stream, sound) if s is not None))
+        for packet in self._packets:
+            self._data_end_seconds = max(self._data_end_seconds, packet_end_seconds(packet))
             if packet.stream is not self._stream:
                 continue
             self._damaged_packets += packet.is_corrupt
@@ -123,11 +115,6 @@ class VideoReader:
                 self._damaged_packets += not packet.is_corrupt
                 continue
             yield from pictures
-
-    def _flushed(self) -> Iterator[av.VideoFrame]:
-        """Frames that the decoder still holds when reading broke off."""
-        with contextlib.suppress(av.FFmpegError):
-            yield from self._stream.codec_context.decode(None)
 
     def _upright(self, picture: av.VideoFrame) -> av.VideoFrame:
         """Upright and of one size, whatever the stream changes on its way: an encoder's size is fixed."""
@@ -149,8 +136,8 @@ class VideoReader:
             self.warnings.append(
                 f"{name}: the data ends at {reached:.1f} s of {declared:.1f} s; what is there was used."
             )
-        elif self._demux_error:
-            self.warnings.append(f"{name}: reading broke off at {reached:.1f} s ({self._demux_error}).")
+        elif self._packets is not None and self._packets.broke_off:
+            self.warnings.append(f"{name}: reading broke off at {reached:.1f} s ({self._packets.broke_off}).")
         if self._damaged_packets:
             self.warnings.append(f"{name}: video packets damaged: {self._damaged_packets}; some pictures are missing.")
         elif self._damaged_frames:
