@@ -102,7 +102,8 @@ class TimelineWriter:
         self._maps = maps
         self._separator = "\n"
         try:
-            self._file = path.open("w", encoding="utf-8", newline="\n")
+            # A file name need not be valid UTF-8; its odd bytes become JSON escapes, and the same name when read back.
+            self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
         except OSError as error:
             raise write_error(self._shown_as, error) from None
         head = {"format": FORMAT, "source": source, "model": model, "analysis": analysis}

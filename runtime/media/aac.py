@@ -16,7 +16,7 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from avol.runtime.media.audio import JITTER_SECONDS
-from avol.runtime.media.source import frame_seconds
+from avol.runtime.media.timing import frame_seconds
 
 SAMPLE_RATES_HZ = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000})
 USUAL_RATE_HZ = 48_000

@@ -11,7 +11,7 @@ from typing import Self
 
 import av
 from av.packet import Packet
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from avol.runtime.atomic import write_error
@@ -22,6 +22,7 @@ from avol.runtime.overlay import even
 FINEST_TICKS = 1_000_000  # a second; a finer clock is a container's habit and no picture needs it
 USUAL_TICKS = 90_000  # a second, a multiple of the usual frame rates
 COARSEST_TICKS = 10_000  # a second; coarser clocks are divided, so that a picture can be moved by next to nothing
+UNSPECIFIED = 2  # colour matrix, in H.273
 USUAL_FRAME_SECONDS = Fraction(1, 25)
 
 
@@ -179,7 +180,7 @@ class VideoWriter:
         encoder = self._stream.codec_context
         encoder.color_range = ColorRange.MPEG
         # 0 stands for RGB among the matrices, which YUV cannot be.
-        encoder.colorspace = picture.colorspace or Colorspace.UNSPECIFIED
+        encoder.colorspace = picture.colorspace or UNSPECIFIED
         encoder.color_primaries, encoder.color_trc = picture.color_primaries, picture.color_trc
 
     @contextmanager
