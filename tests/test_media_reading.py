@@ -251,7 +251,7 @@ def test_colour_matrix_and_range_are_respected(
     _, frames, _ = read_video(write_media(tmp_path / "clip.mkv", track))
     assert frames[0].pixels is not None
     seen, meant = quarter_colours(frames[0].pixels), quarter_colours(corners(0, 64, 64))
-    assert np.abs(np.subtract(seen, meant)).max() <= 3
+    assert np.abs(np.subtract(seen, meant)).max() <= 2
 
 
 @pytest.mark.parametrize(("height", "matrix"), [(480, "bt601"), (720, "bt709")])
