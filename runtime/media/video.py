@@ -149,6 +149,9 @@ class VideoReader:
 def read_picture(path: str | Path, *, height: int, width: int) -> NDArray[np.uint8]:
     """A single picture (JPEG, PNG, WebP, ...) through the same resizer, upright after its EXIF orientation.
 
+    The four EXIF orientations that rotate are followed; the four mirrored ones, which no camera writes, are not (PyAV
+    18 hands out only the angle).
+
     Returns:
         ``height x width x 3`` RGB, uint8.
 
