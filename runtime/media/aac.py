@@ -79,8 +79,9 @@ class AacEncoder:
     def _place(self, samples: Samples, start: int) -> Iterator[TimedPacket]:
         """Encode ``channels x n`` samples that belong at ``start``, after silence or a cut where they do not follow."""
         if self._next_sample is None:
-            self._next_sample = max(start, 0)
-            gap = min(start, 0)
+            if start + samples.shape[1] <= 0:
+                return
+            self._next_sample, gap = max(start, 0), min(start, 0)
         else:
             gap = start - self._next_sample
             gap = gap if abs(gap) > JITTER_SECONDS * self._rate_hz else 0

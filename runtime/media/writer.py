@@ -130,14 +130,13 @@ class VideoWriter:
             tick = max(tick, self._last_tick + 1)
             self._frame_ticks = tick - self._last_tick
         self._last_tick = tick
-        picture.time_base = self._time_base
-        picture.pts, picture.duration = tick, self._frame_ticks
+        picture.pts, picture.time_base = tick, self._time_base
         picture.pict_type = 0  # the encoder chooses; the source's choice would force key frames
         with self._writing():
-            packets = self._stream.encode(picture)
+            packets = self._encode(picture)
             if self._sound is not None:
                 self._sound.copy_until(time_seconds)
-            self._mux(packets)
+            self._output.mux(packets)
 
     def close(self) -> None:
         """Complete the file; closing twice is fine.
@@ -152,29 +151,32 @@ class VideoWriter:
             raise AvolError(f"{self._shown_as}: no picture to write. Check that the video has any.")
         end_tick = self._last_tick + self._frame_ticks
         with self._writing():
-            packets = self._stream.encode(None)
-            self._stretch_last(packets, end_tick)
+            packets = self._encode(None)
+            self._set_end(packets, end_tick)
             if self._sound is not None:
                 self._sound.finish(end_tick / self._ticks_per_second if self._audio_ends_with_video else None)
                 self.notes += self._sound.notes
-            self._mux(packets)
+            self._output.mux(packets)
             self._output.close()
         self._closed = True
 
-    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
+    def _encode(self, picture: av.VideoFrame | None) -> list[Packet[VideoStream]]:
+        packets = self._stream.encode(picture)
         if packets and self._delay_ticks is None:
             self._delay_ticks = (packets[0].pts or 0) - (packets[0].dts or 0)
-        self._output.mux(packets)
+        return packets
 
-    def _stretch_last(self, packets: list[Packet[VideoStream]], end_tick: int) -> None:
-        """Make the durations in the file add up to its end.
+    def _set_end(self, packets: list[Packet[VideoStream]], end_tick: int) -> None:
+        """Make the durations in the file reach to its end.
 
-        They belong to packets in the order of decoding, whose last one is not the last picture. Where the rate varies
-        the sum may fall short, and players that go by it would leave pictures out.
+        The muxer adds them up in the order of decoding, whose last packet is not the last picture. Where the rate
+        varies the sum may fall short, and players that go by it would leave pictures out.
         """
+        for packet in packets:
+            packet.duration = self._frame_ticks if packet.pts == self._last_tick else 1
         if packets and packets[-1].dts is not None:
             missing = end_tick - (self._delay_ticks or 0) - packets[-1].dts
-            packets[-1].duration = max(packets[-1].duration or 0, missing)
+            packets[-1].duration = max(packets[-1].duration or 1, missing)
 
     def _tag_colours(self, picture: av.VideoFrame) -> None:
         encoder = self._stream.codec_context
