@@ -123,7 +123,7 @@ class ModelSpec:
             values["calibration"] = _build(Calibration, values.get("calibration"))
             return _build(cls, values)
         except (ValueError, TypeError) as error:
-            raise AvolError(f"{origin}: not a usable model spec: {error}. Export the model again with avol export.") from None
+            raise AvolError(f"{origin}: not a usable model spec: {error}; run avol export again.") from None
 
 
 def _build(cls: type[T], values: Any) -> T:  # noqa: ANN401 (JSON)

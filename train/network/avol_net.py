@@ -86,7 +86,7 @@ class Head(nn.Module):
         return torch.einsum("nehw,ne->nhw", grid, vector) * self.scale + self.bias
 
     def all_pairs(self, grid: Tensor, vector: Tensor) -> Tensor:
-        """Logits of every frame with every sound of a batch: ``N x E x GH x GW`` and ``M x E`` to ``N x M x GH x GW``."""
+        """Logits of every frame with every sound: ``N x E x GH x GW`` and ``M x E`` to ``N x M x GH x GW``."""
         return torch.einsum("nehw,me->nmhw", grid, vector) * self.scale + self.bias
 
 

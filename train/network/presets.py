@@ -89,6 +89,8 @@ def build_network(spec: ModelSpec) -> AvolNet:
     sizes = ("frame_height", "frame_width", "grid_height", "grid_width", "embedding_size", "spectrogram")
     wrong = [name for name in sizes if getattr(spec, name) != getattr(expected, name)]
     if wrong:
-        raise AvolError(f"{spec.name}: {', '.join(wrong)} differ from preset {spec.preset}; use a model of this preset.")
+        raise AvolError(
+            f"{spec.name}: {', '.join(wrong)} differ from preset {spec.preset}; use a model of this preset."
+        )
     preset = PRESETS[spec.preset]
     return AvolNet(spec, width=preset.width, convs_per_block=preset.convs_per_block)

@@ -1,0 +1,123 @@
+"""``avol run`` (``avol-run``): find where the sound of a video comes from."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from avol.runtime.pipeline import RunOptions, RunSummary
+
+EXAMPLES = """\
+examples:
+  avol-run concert.mp4                        writes concert.avol.mp4 and concert.avol.json beside it
+  avol-run concert.mp4 --output-dir results   ... into results/
+  avol-run concert.mp4 --no-video --maps      only the timeline, with every cell of every map
+  avol-run band.mp4 --audio violin.wav        what in these pictures could make that sound?
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``avol run``."""
+    parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
+    parser.add_argument("video", type=Path, help="the video to analyse")
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="folder for the results (default: the video's)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="name of the timeline (default: VIDEO.avol.json)")
+    parser.add_argument("--no-video", action="store_true", help="write the timeline only")
+    parser.add_argument("--maps", action="store_true", help="put every cell of the maps into the timeline")
+    parser.add_argument("--rate", type=_rate, default=10.0, metavar="HZ", help="analyses a second (default: 10)")
+    parser.add_argument(
+        "--model", type=Path, metavar="PATH", help="folder of an exported model (default: the bundled one)"
+    )
+    parser.add_argument(
+        "--threshold", type=_threshold, metavar="P", help="score that counts as sounding, 0..1 (default: the model's)"
+    )
+    parser.add_argument(
+        "--audio", type=Path, metavar="OTHER", help="file whose sound is used instead of the video's own"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the model over one video; gives the exit code."""
+    from avol.runtime.model_folder import bundled_model_folder
+    from avol.runtime.onnx_backend import OnnxBackend
+    from avol.runtime.pipeline import run_on_video
+    from avol.runtime.system import AvolNetSystem
+
+    options = _options(arguments)
+    with OnnxBackend(arguments.model or bundled_model_folder()) as backend, _Progress() as progress:
+        summary = run_on_video(options, AvolNetSystem(backend), progress)
+        description = f"{backend.spec.name}, {backend.name} {backend.precision}"
+    _report(options, summary, description)
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> RunOptions:
+    from avol.runtime.errors import AvolError
+    from avol.runtime.pipeline import RunOptions
+
+    video: Path = arguments.video
+    folder: Path = arguments.output_dir or video.parent
+    if arguments.output_dir is not None and arguments.output_dir.exists() and not arguments.output_dir.is_dir():
+        raise AvolError(f"{folder}: is not a folder; choose another --output-dir.")
+    return RunOptions(
+        video=video,
+        audio=arguments.audio,
+        timeline_out=arguments.json or folder / f"{video.stem}.avol.json",
+        video_out=None if arguments.no_video else folder / f"{video.stem}.avol.mp4",
+        rate_hz=arguments.rate,
+        threshold=arguments.threshold,
+        maps=arguments.maps,
+    )
+
+
+class _Progress:
+    """A bar on standard error, in seconds of video; silent where that is not a terminal."""
+
+    def __enter__(self) -> _Progress:
+        from tqdm import tqdm
+
+        form = "{desc} {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s  {remaining} left"
+        self._bar = tqdm(total=0.0, desc="avol-run", bar_format=form, leave=False, disable=None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def __call__(self, done_seconds: float, total_seconds: float) -> None:
+        self._bar.total = max(total_seconds, done_seconds)
+        self._bar.update(done_seconds - self._bar.n)
+
+
+def _report(options: RunOptions, summary: RunSummary, description: str) -> None:
+    """Notes on standard error, one line of summary on standard output."""
+    import sys
+
+    for note in summary.notes:
+        print(f"avol-run: {note}", file=sys.stderr)
+    written = " and ".join(str(path) for path in (options.video_out, options.timeline_out) if path is not None)
+    silent = " (no audio stream: silence)" if any("no audio stream" in note for note in summary.notes) else ""
+    speed = summary.duration_seconds / max(summary.elapsed_seconds, 1e-9)
+    print(
+        f"{options.video}{silent}: {summary.duration_seconds:.1f} s in {summary.elapsed_seconds:.1f} s ({speed:.1f}x real "
+        f"time), {summary.sounding} of {summary.analysed} analysed frames sounding, {description} -> {written}"
+    )
+
+
+def _rate(text: str) -> float:
+    return _number(text, lowest=0.001, highest=1000.0)
+
+
+def _threshold(text: str) -> float:
+    return _number(text, lowest=0.0, highest=1.0)
+
+
+def _number(text: str, *, lowest: float, highest: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not lowest <= value <= highest:
+        raise argparse.ArgumentTypeError(f"{text} is not between {lowest:g} and {highest:g}")
+    return value

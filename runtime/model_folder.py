@@ -1,0 +1,41 @@
+"""Where a model lives: a folder with one ONNX file per graph and the spec, as ``avol export`` writes it."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from avol.runtime.errors import AvolError
+from avol.runtime.spec import ModelSpec
+
+SPEC_FILE = "spec.json"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+DEFAULT_MODEL = "avol-128-half-width"
+
+
+def bundled_model_folder(name: str = DEFAULT_MODEL) -> Path:
+    """The folder of a model that ships with the package."""
+    return Path(str(files("avol.runtime"))) / "models" / name
+
+
+def bundled_sample() -> Path:
+    """The video that ships with the package."""
+    return Path(str(files("avol.runtime"))) / "samples" / "two-instruments.mp4"
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """The spec of the model in a folder.
+
+    Raises:
+        AvolError: there is no such folder, or no model in it.
+    """
+    if not folder.exists():
+        raise AvolError(f"{folder}: no such model; name a folder that avol export wrote.")
+    path = folder / SPEC_FILE
+    if not path.is_file():
+        raise AvolError(f"{folder}: not a model: it holds no {SPEC_FILE}; name a folder that avol export wrote.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AvolError(f"{path}: cannot be read ({error}); export the model again with avol export.") from None
+    return ModelSpec.from_json(text, origin=path)

@@ -1,0 +1,69 @@
+"""The running spectrogram of a track: transformed once, in chunks; a window is a slice of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avol.runtime.spec import SpectrogramSpec
+
+Columns = NDArray[np.float32]
+CHUNK_COLUMNS = 256
+
+
+class RunningSpectrogram:
+    """Columns of a track that is read as it is needed; memory holds one window and one chunk, whatever the length.
+
+    Args:
+        chunks: consecutive float32 mono samples at the spec's rate; sample 0 is time zero.
+        spec: the column grid.
+        transform: samples ``S`` to columns ``rows x T``, as the model's spectrogram graph does.
+    """
+
+    def __init__(
+        self,
+        chunks: Iterable[NDArray[np.float32]],
+        spec: SpectrogramSpec,
+        transform: Callable[[NDArray[np.float32]], Columns],
+    ) -> None:
+        self.spec, self._chunks, self._transform = spec, iter(chunks), transform
+        # Windows near time zero reach back before it: the track starts with half a window of silence and more.
+        self._first_column = -spec.columns
+        self._samples = np.zeros(spec.columns * spec.hop_samples, np.float32)
+        self._columns: Columns = np.zeros((spec.rows, 0), np.float32)
+        self._ended = False
+
+    def window_at(self, time_seconds: float) -> Columns:
+        """The window centred on a time: float32 ``rows x columns``. Times must not go back by more than a window.
+
+        Beyond the ends of the track is silence.
+        """
+        first = max(self.spec.first_column_at(time_seconds), -self.spec.columns)
+        while self._first_column + self._columns.shape[1] < first + self.spec.columns:
+            self._append_columns(CHUNK_COLUMNS)
+            self._drop_before(first - self.spec.columns)
+        start = first - self._first_column
+        if start < 0:
+            raise ValueError(f"the window at {time_seconds} s has been dropped already")
+        window = self._columns[:, start : start + self.spec.columns]
+        return np.ascontiguousarray(window)
+
+    def _append_columns(self, count: int) -> None:
+        spec = self.spec
+        needed = (count - 1) * spec.hop_samples + spec.window_samples
+        while len(self._samples) < needed:
+            chunk = None if self._ended else next(self._chunks, None)
+            if chunk is None:
+                self._ended = True
+                chunk = np.zeros(needed - len(self._samples), np.float32)
+            self._samples = np.concatenate([self._samples, chunk])
+        self._columns = np.concatenate([self._columns, self._transform(self._samples[:needed])], axis=1)
+        self._samples = self._samples[count * spec.hop_samples :]
+
+    def _drop_before(self, column: int) -> None:
+        surplus = min(column - self._first_column, self._columns.shape[1])
+        if surplus > CHUNK_COLUMNS:
+            self._columns = self._columns[:, surplus:]
+            self._first_column += surplus

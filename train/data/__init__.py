@@ -1,0 +1,1 @@
+"""Data to train on: class-labelled photographs and sounds, real clips, and the scenes composed of them."""

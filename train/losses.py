@@ -1,0 +1,68 @@
+"""Losses on the map logits of every picture of a batch with every sound of it.
+
+A plain cross-entropy on the maximum over all pairs hardly starts to learn: it finds pictures that match more sounds
+before it finds sounds. A softmax over the sounds of one picture (and over the pictures of one sound) cannot be won
+that way; a cross-entropy balanced within each picture then puts the scores where a threshold can use them.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def correspondence_loss(
+    map_logits: Tensor, matches: Tensor, *, known: Tensor | None = None, balanced_weight: float = 0.5
+) -> Tensor:
+    """Softmax over sounds and over pictures, plus a balanced cross-entropy on the maximum.
+
+    Args:
+        map_logits: float ``N x M x GH x GW``, logits of picture ``n`` with sound ``m``.
+        matches: bool ``N x M``, whether sound ``m`` has a source in picture ``n``.
+        known: bool ``N x M``, False where it is not known (or not fair to ask) whether they match; such pairs count
+            neither as positive nor as negative. None: all are known.
+        balanced_weight: share of the cross-entropy on the maximum in the sum.
+
+    Returns:
+        The scalar loss.
+    """
+    if known is None:
+        known = torch.ones_like(matches)
+    matches = matches & known
+    unlike = ~matches & known
+    pooled = mean_log_exp(map_logits)
+    softmax = 0.5 * (_softmax_loss(pooled, matches, unlike) + _softmax_loss(pooled.T, matches.T, unlike.T))
+    balanced = balanced_cross_entropy(map_logits.amax(dim=(2, 3)), matches, unlike)
+    return (1 - balanced_weight) * softmax + balanced_weight * balanced
+
+
+def mean_log_exp(map_logits: Tensor) -> Tensor:
+    """Soft maximum of maps: ``... x GH x GW`` to ``...``; unlike the maximum it sends a gradient to every cell."""
+    cells = map_logits.flatten(-2)
+    return cells.logsumexp(dim=-1) - torch.log(torch.tensor(float(cells.shape[-1])))
+
+
+def balanced_cross_entropy(logits: Tensor, matches: Tensor, unlike: Tensor) -> Tensor:
+    """Binary cross-entropy in which the true and the false pairs of each picture weigh the same.
+
+    Args:
+        logits: float ``N x M``.
+        matches, unlike: bool ``N x M``, the true and the false pairs.
+    """
+    true_loss = _masked_mean(F.softplus(-logits), matches)
+    false_loss = _masked_mean(F.softplus(logits), unlike)
+    return 0.5 * (true_loss + false_loss)
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the rows that have entries of the mean over their entries."""
+    counts = mask.sum(dim=1)
+    row_means = (values * mask).sum(dim=1) / counts.clamp(min=1)
+    return row_means.sum() / (counts > 0).sum().clamp(min=1)
+
+
+def _softmax_loss(pooled: Tensor, matches: Tensor, unlike: Tensor) -> Tensor:
+    """Cross-entropy of each match against the false pairs of its row; other matches of the row do not compete."""
+    false_sum = pooled.masked_fill(~unlike, -torch.inf).logsumexp(dim=1, keepdim=True)
+    return _masked_mean(torch.logaddexp(pooled, false_sum) - pooled, matches)

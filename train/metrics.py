@@ -1,0 +1,60 @@
+"""Metrics of correspondence and localisation, plain NumPy.
+
+Later protocols add to this file; here are the ones that training watches and the model card states.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+
+
+def correspondence_accuracy(true_scores: FloatArray, false_scores: FloatArray, threshold: float = 0.5) -> float:
+    """Share of right answers on balanced pairs: mean of the shares of true pairs at or above and of false below."""
+    return float(0.5 * (np.mean(true_scores >= threshold) + np.mean(false_scores < threshold)))
+
+
+def ranking_auc(true_scores: FloatArray, false_scores: FloatArray) -> float:
+    """Area under the ROC curve: the probability that a true pair scores above a false one, ties half.
+
+    Source: the Mann-Whitney identity, Hanley & McNeil 1982.
+    """
+    scores = np.concatenate([true_scores, false_scores])
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    mean_ranks = np.cumsum(counts) - (counts - 1) / 2
+    rank_sum = mean_ranks[inverse[: len(true_scores)]].sum()
+    true_count, false_count = len(true_scores), len(false_scores)
+    return float((rank_sum - true_count * (true_count + 1) / 2) / (true_count * false_count))
+
+
+def peak_position(map_values: FloatArray) -> tuple[float, float]:
+    """Centre of the largest cell of a ``GH x GW`` map as ``(x, y)`` in 0..1, x right, y down."""
+    row, column = np.unravel_index(np.argmax(map_values), map_values.shape)
+    height, width = map_values.shape
+    return (float(column) + 0.5) / width, (float(row) + 0.5) / height
+
+
+def point_in_boxes(point: tuple[float, float], boxes: list[tuple[float, float, float, float]]) -> bool:
+    """Whether a point is inside any of the boxes ``(x0, y0, x1, y1)``, edges included."""
+    x, y = point
+    return any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in boxes)
+
+
+def bootstrap_interval(
+    values: FloatArray, groups: list[str], *, samples: int = 2000, seed: int = 0, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean, drawing whole groups (source videos) with replacement.
+
+    Source: Efron & Tibshirani 1993, chapter 13; groups because frames of one video are not independent.
+    """
+    names = sorted(set(groups))
+    index = {name: position for position, name in enumerate(names)}
+    membership = np.array([index[group] for group in groups])
+    sums = np.bincount(membership, weights=np.asarray(values, dtype=float), minlength=len(names))
+    counts = np.bincount(membership, minlength=len(names))
+    draws = np.random.default_rng(seed).integers(len(names), size=(samples, len(names)))
+    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
