@@ -100,8 +100,9 @@ def _report(options: RunOptions, summary: RunSummary, description: str) -> None:
     silent = " (no audio stream: silence)" if any("no audio stream" in note for note in summary.notes) else ""
     speed = summary.duration_seconds / max(summary.elapsed_seconds, 1e-9)
     print(
-        f"{options.video}{silent}: {summary.duration_seconds:.1f} s in {summary.elapsed_seconds:.1f} s ({speed:.1f}x real "
-        f"time), {summary.sounding} of {summary.analysed} analysed frames sounding, {description} -> {written}"
+        f"{options.video}{silent}: {summary.duration_seconds:.1f} s in {summary.elapsed_seconds:.1f} s "
+        f"({speed:.1f}x real time), {summary.sounding} of {summary.analysed} analysed frames sounding, "
+        f"{description} -> {written}"
     )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from avol.export.modules import model_graphs
 from avol.runtime.spec import ModelSpec
 from avol.train.checkpoint import load_checkpoint
+from avol.train.network import AvolNet
 
 LARGEST_DIFFERENCE = 1e-4  # of outputs whose magnitude is of the order of one to ten
 BATCH = 3  # not the size that was traced
@@ -43,7 +44,7 @@ def compare_with_network(checkpoint: Path, folder: Path, *, seed: int = 0) -> di
     return differences
 
 
-def example_inputs(network: nn.Module, spec: ModelSpec, *, seed: int) -> dict[str, NDArray[Any]]:
+def example_inputs(network: AvolNet, spec: ModelSpec, *, seed: int) -> dict[str, NDArray[Any]]:
     """A value for every tensor that a graph takes: noise pictures, tones in noise, and what the towers make of them."""
     rng = np.random.default_rng(seed)
     sound = spec.spectrogram
@@ -68,6 +69,4 @@ def _run_torch(module: nn.Module, inputs: dict[str, NDArray[Any]]) -> list[NDArr
 
 
 def _largest_difference(found: list[NDArray[Any]], expected: list[NDArray[Any]]) -> float:
-    return max(
-        float(np.abs(a - b).max() / max(1.0, np.abs(b).max())) for a, b in zip(found, expected, strict=True)
-    )
+    return max(float(np.abs(a - b).max() / max(1.0, np.abs(b).max())) for a, b in zip(found, expected, strict=True))

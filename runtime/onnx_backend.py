@@ -25,6 +25,7 @@ class OnnxBackend:
 
     Args:
         folder: as ``avol export`` writes it.
+        graphs: the roles to open.
 
     Raises:
         AvolError: no model there, a corrupt or missing graph, graphs of different models, or no ONNX Runtime.
@@ -33,9 +34,9 @@ class OnnxBackend:
     name = "onnxruntime-cpu"
     precision = "fp32"  # what is computed; the files may hold weights in half precision
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, graphs: tuple[str, ...] = GRAPHS) -> None:
         self.spec: ModelSpec = read_spec(folder)
-        self._sessions = {role: _open_graph(folder, role, self.spec) for role in GRAPHS}
+        self._sessions = {role: _open_graph(folder, role, self.spec) for role in graphs}
 
     def infer(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Run one graph on inputs by name; gives its outputs in order."""
@@ -67,9 +68,7 @@ def _open_graph(folder: Path, role: str, spec: ModelSpec) -> onnxruntime.Inferen
     except Exception as error:
         # ONNX Runtime raises its own types, which share no base but Exception.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AvolError(
-            f"{path}: not a usable ONNX graph ({reason}); export the model again with avol export."
-        ) from None
+        raise AvolError(f"{path}: not a usable ONNX graph ({reason}); run avol export again.") from None
     _check_contract(session, path, role, spec)
     return session
 
@@ -100,7 +99,7 @@ def _shapes(tensors: list[Any]) -> list[tuple[str, tuple[int | None, ...]]]:
 def _expected_shapes(role: str, spec: ModelSpec) -> list[tuple[str, tuple[int | None, ...]]]:
     spectrogram, grid = spec.spectrogram, (spec.grid_height, spec.grid_width)
     tensors: dict[str, tuple[int | None, ...]] = {
-        "samples": (None, None),
+        "samples": (None, None if role == "spectrogram" else spectrogram.clip_samples),
         "columns": (None, spectrogram.rows, None if role == "spectrogram" else spectrogram.columns),
         "frames": (None, spec.frame_height, spec.frame_width, 3),
         "vector": (None, spec.embedding_size),
@@ -113,6 +112,8 @@ def _expected_shapes(role: str, spec: ModelSpec) -> list[tuple[str, tuple[int | 
         "audio": ("columns", "vector"),
         "frame": ("frames", "grid"),
         "head": ("grid", "vector", "map", "score"),
+        "waveform-audio": ("samples", "vector"),
+        "pair": ("frames", "samples", "map", "score"),
     }[role]
     return [(name, tensors[name]) for name in names]
 

@@ -22,7 +22,6 @@ from avol.runtime.overlay import Overlay
 from avol.runtime.system import AvolNetSystem
 from avol.runtime.timeline import TimelineFrame, TimelineWriter, peak_and_box
 
-
 USUAL_TIME_BASE = Fraction(1, 90_000)  # seconds, of pictures that say nothing of their clock
 
 

@@ -35,6 +35,13 @@ class AvolNetSystem:
         track: NDArray[np.float32] = columns[0]
         return track
 
+    def localise_samples(self, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps of frames with a window of samples each: float32 ``N x clip_samples`` to ``N x GH x GW``."""
+        (columns,) = self.backend.infer("spectrogram", samples=samples)
+        maps = self.localise(frames, columns).map
+        assert maps is not None
+        return maps
+
     def localise(self, frames: NDArray[np.uint8], windows: NDArray[np.float32]) -> Localisation:
         """Localise each window's sound in the frame beside it.
 

@@ -20,21 +20,22 @@ from avol.train.data.pictures import Picture, frame_view, mosaic, photograph_vie
 from avol.train.data.sounds import draw_window, window_at
 from avol.train.metrics import (
     bootstrap_interval,
-    correspondence_accuracy,
     peak_position,
     point_in_boxes,
     ranking_auc,
 )
 
 # frames uint8 N x H x W x 3, samples float32 N x S -> probabilities float32 N x GH x GW
+Scores = NDArray[np.float32]
 Localise = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
 Labelled = TypeVar("Labelled", Photograph, Clip)
 BATCH = 32
+MOSAIC_TILES = 4
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured share with its 95 % bootstrap interval over sources, and how many samples it rests on."""
+    """A measured value in 0..1 with its 95 % bootstrap interval over sources, and how many samples it rests on."""
 
     value: float
     low: float
@@ -42,14 +43,24 @@ class Figure:
     count: int
 
     @classmethod
-    def of(cls, hits: list[float], groups: list[str]) -> Figure:
-        """Mean of ``hits`` with an interval that draws whole ``groups``."""
+    def share(cls, hits: list[float], groups: list[str]) -> Figure:
+        """Mean of ``hits``; the interval draws whole ``groups``."""
         values = np.array(hits, dtype=float)
-        low, high = bootstrap_interval(values, groups)
-        return cls(float(values.mean()), low, high, len(hits))
+        return cls.of(lambda drawn: float(values[drawn].mean()), groups)
+
+    @classmethod
+    def auc(cls, true_scores: Scores, false_scores: Scores, groups: list[str]) -> Figure:
+        """Area under the ROC curve of true against false scores, sample by sample from the same ``groups``."""
+        return cls.of(lambda drawn: ranking_auc(true_scores[drawn], false_scores[drawn]), groups)
+
+    @classmethod
+    def of(cls, statistic: Callable[[NDArray[np.int64]], float], groups: list[str]) -> Figure:
+        """Any statistic of samples."""
+        low, high = bootstrap_interval(statistic, groups)
+        return cls(statistic(np.arange(len(groups))), low, high, len(groups))
 
     def __str__(self) -> str:
-        return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}] (n={self.count})"
+        return f"{100 * self.value:5.1f} %  [{100 * self.low:.1f}, {100 * self.high:.1f}]  n={self.count}"
 
 
 class Evaluator:
@@ -69,7 +80,7 @@ class Evaluator:
         self.clips = [clip for clip in material.clips if clip.label in trained_labels and clip.source_visible]
         self.all_clips = material.clips
 
-    def composite_pairs(self, localise: Localise, count: int = 800) -> dict[str, object]:
+    def composite_pairs(self, localise: Localise, count: int = 800) -> dict[str, Figure]:
         """Balanced true and false pairs of photographs and recordings: accuracy at one half, and AUC."""
         rng = np.random.default_rng([self.seed, 1])
         frames, true_windows, false_windows = [], [], []
@@ -85,9 +96,8 @@ class Evaluator:
         false_scores = self._scores(localise, frames, false_windows)
         hits = [0.5 * (t >= 0.5) + 0.5 * (f < 0.5) for t, f in zip(true_scores, false_scores, strict=True)]
         return {
-            "accuracy": Figure.of(hits, groups),
-            "balanced_accuracy_check": correspondence_accuracy(true_scores, false_scores),
-            "auc": ranking_auc(true_scores, false_scores),
+            "composite_pairs_accuracy": Figure.share(hits, groups),
+            "composite_pairs_auc": Figure.auc(true_scores, false_scores, groups),
         }
 
     def photograph_mosaics(self, localise: Localise, count: int = 600) -> Figure:
@@ -105,7 +115,7 @@ class Evaluator:
             groups.append(photograph.file)
         maps = self._maps(localise, frames, windows)
         hits = [float(_quarter_of(peak_position(m)) == q) for m, q in zip(maps, quarters, strict=True)]
-        return Figure.of(hits, groups)
+        return Figure.share(hits, groups)
 
     def clip_mosaics(self, localise: Localise, count: int = 400) -> Figure:
         """Four frames of real clips of unlike classes, one of them heard: the peak is in its quarter (chance 25 %)."""
@@ -124,7 +134,7 @@ class Evaluator:
             groups.append(clip.video_id)
         maps = self._maps(localise, frames, windows)
         hits = [float(_quarter_of(peak_position(m)) == q) for m, q in zip(maps, quarters, strict=True)]
-        return Figure.of(hits, groups)
+        return Figure.share(hits, groups)
 
     def clip_boxes(self, localise: Localise) -> dict[str, Figure]:
         """Frames of clips with boxes near the box's time: the peak is in the box; so is the centre; foreign sound."""
@@ -142,18 +152,20 @@ class Evaluator:
                 groups.append(clip.video_id)
 
         def inside(points: list[tuple[float, float]]) -> Figure:
-            return Figure.of([float(point_in_boxes(p, b)) for p, b in zip(points, boxes, strict=True)], groups)
+            return Figure.share([float(point_in_boxes(p, b)) for p, b in zip(points, boxes, strict=True)], groups)
 
         return {
-            "peak_in_box": inside([peak_position(m) for m in self._maps(localise, frames, own)]),
-            "centre_in_box": inside([(0.5, 0.5)] * len(boxes)),
-            "peak_in_box_with_foreign_sound": inside([peak_position(m) for m in self._maps(localise, frames, foreign)]),
+            "clip_peak_in_box": inside([peak_position(m) for m in self._maps(localise, frames, own)]),
+            "clip_centre_in_box": inside([(0.5, 0.5)] * len(boxes)),
+            "clip_peak_in_box_with_foreign_sound": inside(
+                [peak_position(m) for m in self._maps(localise, frames, foreign)]
+            ),
         }
 
-    def silence_and_foreign_auc(self, localise: Localise, count: int = 300) -> dict[str, float]:
-        """AUC of the score: the clip's own sound against silence, and against an unlike clip's sound."""
+    def silence_and_foreign_sound(self, localise: Localise, count: int = 300) -> dict[str, Figure]:
+        """AUC of the score: a clip's own sound against silence, and against the sound of an unlike clip."""
         rng = np.random.default_rng([self.seed, 5])
-        frames, own, foreign = [], [], []
+        frames, own, foreign, groups = [], [], [], []
         for _ in range(count):
             clip = self.clips[rng.integers(len(self.clips))]
             other = self._three_unlike(rng, self.clips, clip.label)[0]
@@ -161,22 +173,23 @@ class Evaluator:
             frames.append(self._clip_picture(clip, time_seconds).pixels)
             own.append(self._clip_window(clip, time_seconds))
             foreign.append(self._clip_window(other, float(rng.choice(other.times_seconds))))
+            groups.append(clip.video_id)
         own_scores = self._scores(localise, frames, own)
-        silent_scores = self._scores(localise, frames, [np.zeros_like(w) for w in own])
+        silent_scores = self._scores(localise, frames, [np.zeros_like(window) for window in own])
         return {
-            "silence": ranking_auc(own_scores, silent_scores),
-            "foreign": ranking_auc(own_scores, self._scores(localise, frames, foreign)),
+            "own_sound_over_silence_auc": Figure.auc(own_scores, silent_scores, groups),
+            "own_sound_over_foreign_auc": Figure.auc(own_scores, self._scores(localise, frames, foreign), groups),
         }
 
-    def everything(self, localise: Localise) -> dict[str, object]:
-        """All of the above by name."""
-        return {
-            "composite_pairs": self.composite_pairs(localise),
-            "photograph_mosaics_right_quarter": self.photograph_mosaics(localise),
-            "clip_mosaics_right_quarter": self.clip_mosaics(localise),
-            "clip_boxes": self.clip_boxes(localise),
-            "auc": self.silence_and_foreign_auc(localise),
-        }
+    def everything(self, localise: Localise) -> dict[str, Figure]:
+        """All of the above by name; parts for which the material holds too little are left out."""
+        figures = self.composite_pairs(localise)
+        figures["photograph_mosaics_right_quarter"] = self.photograph_mosaics(localise)
+        if len({clip.label for clip in self.clips}) >= MOSAIC_TILES:
+            figures["clip_mosaics_right_quarter"] = self.clip_mosaics(localise)
+            figures |= self.clip_boxes(localise)
+            figures |= self.silence_and_foreign_sound(localise)
+        return figures
 
     def _photograph_with_sound(self, rng: np.random.Generator) -> tuple[Photograph, Sound]:
         while True:

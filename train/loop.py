@@ -20,7 +20,7 @@ from tqdm import tqdm
 from avol.runtime.errors import AvolError
 from avol.train.anchors import ClassAnchors
 from avol.train.checkpoint import save_checkpoint
-from avol.train.data.batches import Batch
+from avol.train.data.batch import Batch
 from avol.train.losses import correspondence_loss
 from avol.train.network import AvolNet
 

@@ -5,6 +5,8 @@ Later protocols add to this file; here are the ones that training watches and th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,18 +45,32 @@ def point_in_boxes(point: tuple[float, float], boxes: list[tuple[float, float, f
 
 
 def bootstrap_interval(
-    values: FloatArray, groups: list[str], *, samples: int = 2000, seed: int = 0, confidence: float = 0.95
+    statistic: Callable[[NDArray[np.int64]], float],
+    groups: list[str],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean, drawing whole groups (source videos) with replacement.
+    """Percentile bootstrap interval of a statistic, drawing whole groups (source videos) with replacement.
 
     Source: Efron & Tibshirani 1993, chapter 13; groups because frames of one video are not independent.
+
+    Args:
+        statistic: from indices of samples, repeated as drawn, to a number.
+        groups: the group of every sample.
+        draws: how often to draw.
+        seed: of the draws.
+        confidence: of the interval.
     """
-    names = sorted(set(groups))
-    index = {name: position for position, name in enumerate(names)}
-    membership = np.array([index[group] for group in groups])
-    sums = np.bincount(membership, weights=np.asarray(values, dtype=float), minlength=len(names))
-    counts = np.bincount(membership, minlength=len(names))
-    draws = np.random.default_rng(seed).integers(len(names), size=(samples, len(names)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    members: dict[str, list[int]] = {}
+    for position, group in enumerate(groups):
+        members.setdefault(group, []).append(position)
+    indices = [np.array(own, dtype=np.int64) for own in members.values()]
+    rng = np.random.default_rng(seed)
+    values = [
+        statistic(np.concatenate([indices[group] for group in rng.integers(len(indices), size=len(indices))]))
+        for _ in range(draws)
+    ]
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

@@ -8,7 +8,7 @@ photographs only the latter exists.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.spec import ModelSpec
+from avol.train.data.batch import Batch, Tables
 from avol.train.data.classes import match_table
 from avol.train.data.material import Clip, Material, Photograph, Sound
 from avol.train.data.pictures import (
@@ -27,33 +28,12 @@ from avol.train.data.pictures import (
     paste_cutout,
     photograph_view,
 )
+from avol.train.data.scene_pool import ScenePool
 from avol.train.data.sounds import SoundAugmenter, draw_window, window_at
-from avol.train.scenes.pool import ScenePool
 
 Samples = NDArray[np.float32]
-Tables = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # matches, known
+FEWEST_PHOTOGRAPHS = 30  # of a class that is learnt from photographs
 Labelled = TypeVar("Labelled", Photograph, Sound, Clip)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """``N`` pictures, ``M`` sounds.
-
-    Attributes:
-        frames: uint8 ``N x H x W x 3``.
-        samples: float32 ``M x clip_samples``.
-        matches: bool ``N x M``, the sound has its source in the picture.
-        known: bool ``N x M``, False for pairs that look or sound too alike to be held against each other.
-        seen: the same two tables, bool ``N x C``, of the pictures with every class of sound.
-        heard: the same two tables, bool ``M x C``, of the sounds with every class.
-    """
-
-    frames: NDArray[np.uint8]
-    samples: NDArray[np.float32]
-    matches: NDArray[np.bool_]
-    known: NDArray[np.bool_]
-    seen: Tables
-    heard: Tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +42,7 @@ class BatchPlan:
 
     photograph_labels: int = 22
     clip_only_labels: int = 5
-    scene_kinds: int = 4
+    scene_kinds: int = 5
     quiet_sounds: int = 3
     pictures: int = 48
     empty_pictures: int = 2
@@ -90,10 +70,13 @@ class BatchSource:
         self.heard_for = {
             seen: [label for label in heard if self.matches[self.index[seen], self.index[label]]] for seen in labels
         }
-        self.photograph_labels = [
-            label for label in self.photographs if len(self.photographs[label]) >= 30 and self.heard_for[label]
-        ]
+        self.photograph_labels = photograph_labels(material)
         self.clip_only_labels = [label for label in self.clips if label not in self.photograph_labels]
+
+    @property
+    def trained_labels(self) -> list[str]:
+        """Every class that is both seen and heard in training."""
+        return sorted({*self.photograph_labels, *self.clip_only_labels})
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Compose one batch."""
@@ -210,19 +193,36 @@ class BatchSource:
         return matches, known
 
     def _add_scenes(self, rng: np.random.Generator, batch: Batch, scenes: ScenePool) -> Batch:
-        """Append pictures and sounds of synthetic scenes; across the worlds nothing matches."""
-        frames, samples, matches = scenes.draw(rng, self.plan.scene_kinds)
+        """Append pictures and sounds of synthetic scenes; across the worlds only silence and noise are asked for."""
+        frames, samples, matches, _ = scenes.draw(rng, self.plan.scene_kinds)
         pictures, sounds = len(batch.frames), len(batch.samples)
         joint = np.zeros((pictures + len(frames), sounds + len(samples)), np.bool_)
         joint[:pictures, :sounds], joint[pictures:, sounds:] = batch.matches, matches
-        known = np.ones_like(joint)
-        known[:pictures, :sounds] = batch.known
+        known = np.zeros_like(joint)  # a drawn guitar and a recorded one: neither a match nor none
+        known[:pictures, :sounds], known[pictures:, sounds:] = batch.known, True
+        known[pictures:, sounds - self.plan.quiet_sounds : sounds] = True
         # The kinds of the synthetic world are no classes of the material: nothing is known of them.
         seen = _pad_tables(batch.seen, len(frames))
         heard = _pad_tables(batch.heard, len(samples))
         return Batch(
             np.concatenate([batch.frames, frames]), np.concatenate([batch.samples, samples]), joint, known, seen, heard
         )
+
+
+def photograph_labels(material: Material) -> list[str]:
+    """Classes with enough photographs to learn from and any sound that goes with them."""
+    counts = Counter(photograph.label for photograph in material.photographs)
+    heard = {sound.label for sound in material.sounds}
+    heard |= {clip.label for clip in material.clips if clip.source_visible}
+    labels = sorted({*counts, *heard})
+    matches, _ = match_table(labels)
+    index = {label: position for position, label in enumerate(labels)}
+    sounding = [index[label] for label in heard]
+    return [
+        label
+        for label in sorted(counts)
+        if counts[label] >= FEWEST_PHOTOGRAPHS and matches[index[label], sounding].any()
+    ]
 
 
 def _pad_tables(tables: Tables, rows: int) -> Tables:

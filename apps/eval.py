@@ -1,0 +1,73 @@
+"""``avol eval``: measure how well a model finds sources, every figure beside its control."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from avol.runtime.spec import ModelSpec
+    from avol.train.evaluate import Localise
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``avol eval``."""
+    parser.add_argument("model", type=Path, help="a .safetensors checkpoint, or the folder of an exported model")
+    parser.add_argument("data", type=Path, help="folder with images.csv, audio.csv and videos.csv")
+    parser.add_argument("--part", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there as well")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print; gives the exit code."""
+    import dataclasses
+    import json
+
+    from avol.runtime.atomic import AtomicOutput
+    from avol.runtime.errors import AvolError
+    from avol.train.data.material import load_material
+    from avol.train.evaluate import Evaluator
+
+    spec, localise = _open(arguments.model)
+    labels = [name for name in spec.training.get("classes", "").split(", ") if name]
+    if not labels:
+        raise AvolError(f"{arguments.model}: its spec names no trained classes; evaluate a model trained with --data.")
+    material = load_material(arguments.data, part=arguments.part, sample_rate_hz=spec.spectrogram.sample_rate_hz)
+    figures = Evaluator(material, spec, labels).everything(localise)
+    print(f"{arguments.model}: {spec.name} {spec.weights_sha256[:12]}, {arguments.part} part of {arguments.data}")
+    for name, figure in figures.items():
+        print(f"  {name:<42} {figure}")
+    if arguments.json is not None:
+        record = {
+            "model": {"name": spec.name, "sha256": spec.weights_sha256},
+            "part": arguments.part,
+            "figures": {name: dataclasses.asdict(figure) for name, figure in figures.items()},
+        }
+        with AtomicOutput(arguments.json) as output:
+            output.temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            output.commit()
+    return 0
+
+
+def _open(model: Path) -> tuple[ModelSpec, Localise]:
+    """A checkpoint runs in torch, an exported model in ONNX Runtime."""
+    if model.is_dir():
+        from avol.runtime.onnx_backend import OnnxBackend
+        from avol.runtime.system import AvolNetSystem
+
+        backend = OnnxBackend(model)
+        return backend.spec, AvolNetSystem(backend).localise_samples
+    import torch
+
+    from avol.train.checkpoint import load_checkpoint
+
+    network = load_checkpoint(model)
+
+    @torch.no_grad()
+    def localise(frames, samples):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        logits = network(torch.from_numpy(frames), torch.from_numpy(samples))
+        calibration = network.spec.calibration
+        return torch.sigmoid(logits * calibration.scale + calibration.bias).numpy()
+
+    return network.spec, localise
