@@ -123,8 +123,10 @@ def _execute(name: str, parser: argparse.ArgumentParser, parse: Callable[[], arg
 def _guard(program: str, dispatch: Callable[[], int]) -> int:
     """Call ``dispatch``; an interrupt and a reader that has gone end the program quietly."""
     try:
-        status = dispatch()
-        sys.stdout.flush()
+        try:
+            status = dispatch()
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone is expected, and not at the interpreter's exit
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
