@@ -93,8 +93,10 @@ def _time_run(backend: OnnxBackend, video: Path) -> dict[str, Any]:
     from avol.runtime.system import AvolNetSystem
 
     with tempfile.TemporaryDirectory() as folder:
-        outputs = {"timeline_out": Path(folder) / "bench.avol.json", "video_out": Path(folder) / "bench.avol.mp4"}
-        summary = run_on_video(RunOptions(video=video, **outputs), AvolNetSystem(backend))
+        options = RunOptions(
+            video=video, timeline_out=Path(folder) / "bench.avol.json", video_out=Path(folder) / "bench.avol.mp4"
+        )
+        summary = run_on_video(options, AvolNetSystem(backend))
     return {
         "video": video.name,
         "duration_seconds": round(summary.duration_seconds, 3),
@@ -134,9 +136,8 @@ def _processor() -> str:
 
 def _print(record: dict[str, Any]) -> None:
     model, timed, environment = record["model"], record["run"], record["environment"]
-    print(
-        f"{model['name']}, {model['backend']} {model['precision']}, {environment['cores']} cores of {environment['processor']}"
-    )
+    machine = f"{environment['cores']} cores of {environment['processor']}"
+    print(f"{model['name']}, {model['backend']} {model['precision']}, {machine}")
     print(f"{'graph, batch 1':<18}" + "".join(f"{name + ' ms':>12}" for name in QUANTILES))
     for graph, figures in record["graphs_milliseconds"].items():
         print(f"{graph:<18}" + "".join(f"{value:>12.3f}" for value in figures.values()))
