@@ -76,20 +76,19 @@ clean: ## remove build products, caches and out/ (keeps .venv and runs/)
 distclean: clean ## as clean, and remove .venv
 	@rm -rf $(VENV)
 
-# The first of these interpreters that is new enough; PYTHON=... overrides the choice.
-PYTHONS := python3 python3.13 python3.12 python3.11 python3.14
+# The first of these that the libraries have wheels for; PYTHON=... overrides the choice.
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14)
 $(BIN)/python:
-	@for python in $(or $(PYTHON),$(PYTHONS)); do \
-		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-			echo "creating $(VENV) with $$("$$python" --version)"; \
-			"$$python" -m venv $(VENV) && exit 0; \
-			rm -rf $(VENV); \
-			echo "$$python cannot create virtual environments (on Debian and Ubuntu: apt install python3-venv)." >&2; \
-			exit 1; \
-		fi; \
+	@for python in $(PYTHONS); do \
+		"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || continue; \
+		echo "creating $(VENV) with $$("$$python" --version)"; \
+		"$$python" -m venv $(VENV) && exit 0; \
+		rm -rf $(VENV); \
+		echo "$$python cannot create virtual environments (on Debian and Ubuntu: apt install python3-venv)." >&2; \
+		exit 1; \
 	done; \
-	echo "avol needs Python 3.11 or newer; $$(python3 --version 2>&1) is what python3 gives here." \
-		"Install a newer one, or name it: make setup PYTHON=/path/to/python3.12" >&2; \
+	echo "avol needs Python 3.11 to 3.14, and found none of that kind: $(PYTHONS)." \
+		"Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; \
 	exit 1
 
 # onnxruntime and onnxruntime-gpu are one module: the other one leaves before this one comes.
