@@ -35,6 +35,7 @@ setup: $(INSTALLED) ## create .venv and install what running a model needs (ENGI
 	@echo "avol is installed in $(VENV) with the $(ENGINE) engine: $(BIN)/avol-run VIDEO"
 
 demo: setup ## run the bundled model on the bundled video; results in out/
+	@mkdir -p $(OUT)
 	@$(BIN)/avol-run $(SAMPLE) --output-dir $(OUT) $(ARGS)
 	@echo "overlay video: $(CURDIR)/$(OUT)/$(basename $(notdir $(SAMPLE))).avol.mp4"
 	@echo "timeline:      $(CURDIR)/$(OUT)/$(basename $(notdir $(SAMPLE))).avol.json"

@@ -100,6 +100,7 @@ def test_avol_run_works_from_the_wheel_alone(repository: Path, wheel: Path, tmp_
     look = "import importlib.util as u; print([u.find_spec(n) is not None for n in ('torch', 'onnx', 'onnxruntime')])"
     assert succeed(python, "-c", look, cwd=tmp_path).strip() == "[False, False, True]"
 
+    (tmp_path / "results").mkdir()
     shutil.copy(bundled_sample(), tmp_path / "clip.mp4")
     succeed(python.with_name("avol-run"), "clip.mp4", "--output-dir", "results", cwd=tmp_path)
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["clip.avol.json", "clip.avol.mp4"]
