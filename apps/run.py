@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
+
+from avol.runtime.errors import AvolError
 
 if TYPE_CHECKING:
     from avol.runtime.pipeline import RunOptions, RunSummary
@@ -46,21 +54,20 @@ def run(arguments: argparse.Namespace) -> int:
     from avol.runtime.system import AvolNetSystem
 
     options = _options(arguments)
-    with OnnxBackend(arguments.model or bundled_model_folder()) as backend, _Progress() as progress:
-        summary = run_on_video(options, AvolNetSystem(backend), progress)
+    with _termination_cleans_up(), OnnxBackend(arguments.model or bundled_model_folder()) as backend:
+        system = AvolNetSystem(backend)
+        with _folder_for_results(arguments.output_dir), _Progress() as progress:
+            summary = run_on_video(options, system, progress)
         description = f"{backend.spec.name}, {backend.name} {backend.precision}"
     _report(options, summary, description)
     return 0
 
 
 def _options(arguments: argparse.Namespace) -> RunOptions:
-    from avol.runtime.errors import AvolError
     from avol.runtime.pipeline import RunOptions
 
     video: Path = arguments.video
     folder: Path = arguments.output_dir or video.parent
-    if arguments.output_dir is not None and arguments.output_dir.exists() and not arguments.output_dir.is_dir():
-        raise AvolError(f"{folder}: is not a folder; choose another --output-dir.")
     return RunOptions(
         video=video,
         audio=arguments.audio,
@@ -70,6 +77,52 @@ def _options(arguments: argparse.Namespace) -> RunOptions:
         threshold=arguments.threshold,
         maps=arguments.maps,
     )
+
+
+@contextlib.contextmanager
+def _folder_for_results(folder: Path | None) -> Iterator[None]:
+    """Create the folder of ``--output-dir`` and its parents where missing; take them away again if nothing got there.
+
+    Raises:
+        AvolError: it cannot be created.
+    """
+    # os.path: Path.exists raises where a name is too long.
+    missing = [] if folder is None else [p for p in (folder, *folder.parents) if not os.path.exists(p)]  # noqa: PTH110
+    try:
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                raise AvolError(
+                    f"{folder}: cannot be a folder for results: {reason}. Choose another --output-dir."
+                ) from None
+        yield
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):  # it holds results, or never came to be
+                path.rmdir()
+
+
+@contextlib.contextmanager
+def _termination_cleans_up() -> Iterator[None]:
+    """Let a request to end (``kill``, a closed terminal) unwind like Ctrl-C, so that no unfinished file stays.
+
+    Requests that are ignored (``nohup``) or handled by a program around this one stay so.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signals = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    taken = [number for number in signals if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class _Progress:
@@ -92,18 +145,23 @@ class _Progress:
 
 def _report(options: RunOptions, summary: RunSummary, description: str) -> None:
     """Notes on standard error, one line of summary on standard output."""
-    import sys
-
     for note in summary.notes:
-        print(f"avol-run: {note}", file=sys.stderr)
+        print(f"avol-run: {_one_line(note, sys.stderr)}", file=sys.stderr)
     written = " and ".join(str(path) for path in (options.video_out, options.timeline_out) if path is not None)
-    silent = " (no audio stream: silence)" if any("no audio stream" in note for note in summary.notes) else ""
+    silent = f" ({summary.silence}: silence)" if summary.silence else ""
     speed = summary.duration_seconds / max(summary.elapsed_seconds, 1e-9)
-    print(
+    line = (
         f"{options.video}{silent}: {summary.duration_seconds:.1f} s in {summary.elapsed_seconds:.1f} s "
         f"({speed:.1f}x real time), {summary.sounding} of {summary.analysed} analysed frames sounding, "
         f"{description} -> {written}"
     )
+    print(_one_line(line, sys.stdout))
+
+
+def _one_line(text: str, stream: TextIO) -> str:
+    """Names of files may hold line breaks, bytes that are no text, and letters that the terminal's coding lacks."""
+    coding = stream.encoding or "utf-8"
+    return text.replace("\n", "\\n").replace("\r", "\\r").encode(coding, "backslashreplace").decode(coding)
 
 
 def _rate(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -37,6 +38,12 @@ class AtomicOutput:
         # Renaming over a link would replace the link and leave the file it points to behind.
         self._target = Path(os.path.realpath(path))
         directory = self._target.parent
+        try:
+            self._target.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:  # a name that is too long, a directory that may not be entered
+            raise write_error(path, error) from None
         if not directory.is_dir():
             raise AvolError(f"{path}: the directory {directory} does not exist. Create it or choose another one.")
         if self._target.exists() and not self._target.is_file():
@@ -82,6 +89,8 @@ def commit_all(*outputs: AtomicOutput) -> None:
 def write_error(path: Path, error: OSError) -> AvolError:
     """The user's message for a failed write; ``path`` is the name the user knows."""
     reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno == errno.ENAMETOOLONG:
+        return AvolError(f"{path}: cannot be written: {reason}. Choose a shorter one.")
     return AvolError(f"{path}: cannot be written: {reason}. Free some space, or choose another directory.")
 
 

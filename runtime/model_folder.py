@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from importlib.resources import files
 from pathlib import Path
 
@@ -29,8 +30,12 @@ def read_spec(folder: Path) -> ModelSpec:
     Raises:
         AvolError: there is no such folder, or no model in it.
     """
-    if not folder.exists():
-        raise AvolError(f"{folder}: no such model; name a folder that avol export wrote.")
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except OSError:  # also of a name that is too long
+        raise AvolError(f"{folder}: no such model; name a folder that avol export wrote.") from None
+    if not is_folder:
+        raise AvolError(f"{folder}: a file, not a model; name the folder that avol export wrote.")
     path = folder / SPEC_FILE
     if not path.is_file():
         raise AvolError(f"{folder}: not a model: it holds no {SPEC_FILE}; name a folder that avol export wrote.")

@@ -17,6 +17,8 @@ from avol.runtime.spec import GRAPH_KEY, SPEC_KEY, ModelSpec
 if TYPE_CHECKING:
     import onnxruntime
 
+_Tensor = tuple[str, str, tuple[int | None, ...]]
+
 GRAPHS = ("spectrogram", "audio", "frame", "head")  # the ones that running media needs
 
 
@@ -35,7 +37,7 @@ class OnnxBackend:
     precision = "fp32"  # what is computed; the files may hold weights in half precision
 
     def __init__(self, folder: Path, *, graphs: tuple[str, ...] = GRAPHS) -> None:
-        self.spec: ModelSpec = read_spec(folder)
+        self.folder, self.spec = folder, read_spec(folder)
         self._sessions = {role: _open_graph(folder, role, self.spec) for role in graphs}
 
     def infer(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
@@ -80,10 +82,10 @@ def _check_contract(session: onnxruntime.InferenceSession, path: Path, role: str
     if metadata.get(GRAPH_KEY) != role:
         raise AvolError(f"{path}: holds the graph {metadata.get(GRAPH_KEY)!r}, not {role!r}; export the model again.")
     graph_spec = ModelSpec.from_json(metadata[SPEC_KEY], origin=path)
-    if graph_spec != spec:
+    if different := graph_spec.differences(spec):
         raise AvolError(
-            f"{path}: belongs to another model ({graph_spec.name}, {graph_spec.weights_sha256[:12]}) than the spec beside "
-            f"it ({spec.name}, {spec.weights_sha256[:12]}); do not mix exports: run avol export into an empty folder."
+            f"{path}: does not belong to the spec beside it: they differ in {', '.join(different)}; do not mix or edit "
+            "exports: run avol export into an empty folder."
         )
     found = [*_shapes(session.get_inputs()), *_shapes(session.get_outputs())]
     expected = _expected_shapes(role, spec)
@@ -91,12 +93,12 @@ def _check_contract(session: onnxruntime.InferenceSession, path: Path, role: str
         raise AvolError(f"{path}: its tensors are {found}, the spec says {expected}; export the model again.")
 
 
-def _shapes(tensors: list[Any]) -> list[tuple[str, tuple[int | None, ...]]]:
-    """Names and sizes, None for free axes."""
-    return [(t.name, tuple(size if isinstance(size, int) else None for size in t.shape)) for t in tensors]
+def _shapes(tensors: list[Any]) -> list[_Tensor]:
+    """Names, types and sizes, None for free axes."""
+    return [(t.name, t.type, tuple(size if isinstance(size, int) else None for size in t.shape)) for t in tensors]
 
 
-def _expected_shapes(role: str, spec: ModelSpec) -> list[tuple[str, tuple[int | None, ...]]]:
+def _expected_shapes(role: str, spec: ModelSpec) -> list[_Tensor]:
     spectrogram, grid = spec.spectrogram, (spec.grid_height, spec.grid_width)
     tensors: dict[str, tuple[int | None, ...]] = {
         "samples": (None, None if role == "spectrogram" else spectrogram.clip_samples),
@@ -115,7 +117,7 @@ def _expected_shapes(role: str, spec: ModelSpec) -> list[tuple[str, tuple[int | 
         "waveform-audio": ("samples", "vector"),
         "pair": ("frames", "samples", "map", "score"),
     }[role]
-    return [(name, tensors[name]) for name in names]
+    return [(name, "tensor(uint8)" if name == "frames" else "tensor(float)", tensors[name]) for name in names]
 
 
 def _import_onnxruntime() -> Any:  # noqa: ANN401 (a module)

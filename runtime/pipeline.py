@@ -50,13 +50,22 @@ class RunOptions:
 
 @dataclass(kw_only=True)
 class RunSummary:
-    """What a run did. ``notes`` holds a line for everything the user should know of the input."""
+    """What a run did.
+
+    Attributes:
+        duration_seconds: how much was run; the length that the input declares until the run has ended.
+        frames, analysed, sounding: numbers of pictures.
+        elapsed_seconds: how long it took.
+        silence: why the whole video was heard as silent; empty if it was not.
+        notes: a line for everything the user should know of the input.
+    """
 
     duration_seconds: float = 0.0
     frames: int = 0
     analysed: int = 0
     sounding: int = 0
     elapsed_seconds: float = 0.0
+    silence: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -79,7 +88,9 @@ def run_on_video(
     _refuse_overwriting_inputs(outputs, source)
     summary = RunSummary(duration_seconds=source.duration_seconds, notes=list(source.warnings))
     if source.audio_sample_rate is None:
-        summary.notes.append(f"{options.video}: no audio stream: treated as silence.")
+        summary.silence = "sound that cannot be decoded" if source.warnings else "no audio stream"
+        if not source.warnings:
+            summary.notes.append(f"{options.video}: no audio stream: treated as silence.")
     with contextlib.ExitStack() as stack:
         atomic = [stack.enter_context(AtomicOutput(path)) for path in outputs]
         timeline = stack.enter_context(
@@ -110,6 +121,7 @@ def _run(
     progress: Callable[[float, float], None] | None,
 ) -> None:
     """Every frame once through: localise, note, draw, encode."""
+    ended_seconds = 0.0
     for localised in frames:
         summary.frames += 1
         if localised.score is not None:
@@ -121,6 +133,9 @@ def _run(
             video.write(localised)
         if progress is not None:
             progress(localised.frame.time_seconds, summary.duration_seconds)
+        ended_seconds = localised.frame.time_seconds + 1 / frames.source.frame_rate
+    # A file cut off in its data is shorter than it declares.
+    summary.duration_seconds = min(summary.duration_seconds, ended_seconds)
 
 
 def _entry(localised: LocalisedFrame, threshold: float) -> TimelineFrame:

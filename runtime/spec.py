@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +39,12 @@ class SpectrogramSpec:
     power_floor: float
     log_mean: float
     log_scale: float
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "sample_rate_hz", "window_samples", "fft_samples", "hop_samples", "bins_per_row")
+        _require_positive(self, "rows", "columns", "power_floor", "log_scale")
+        if not 0 <= self.first_bin <= self.fft_samples // 2 + 1 - self.rows * self.bins_per_row:
+            raise ValueError(f"{self.rows} rows of {self.bins_per_row} bins from bin {self.first_bin} exceed the FFT")
 
     @property
     def clip_samples(self) -> int:
@@ -102,6 +110,16 @@ class ModelSpec:
     versions: dict[str, str] = field(default_factory=dict)
     format: str = FORMAT
 
+    def __post_init__(self) -> None:
+        _require_positive(self, "frame_height", "frame_width", "grid_height", "grid_width", "embedding_size")
+        if not 0.0 <= self.threshold <= 1.0:
+            raise ValueError(f"threshold is {self.threshold}, allowed is 0..1")
+
+    def differences(self, other: ModelSpec) -> list[str]:
+        """Names of the fields in which two specs differ, e.g. ``threshold`` or ``spectrogram.rows``."""
+        mine, others = _flat(dataclasses.asdict(self)), _flat(dataclasses.asdict(other))
+        return sorted(name for name in mine.keys() | others.keys() if mine.get(name) != others.get(name))
+
     def to_json(self, *, indent: int | None = None) -> str:
         """The spec as JSON text with sorted keys, so that equal specs are equal texts."""
         return json.dumps(dataclasses.asdict(self), indent=indent, sort_keys=True)
@@ -122,16 +140,43 @@ class ModelSpec:
             values["spectrogram"] = _build(SpectrogramSpec, values.get("spectrogram"))
             values["calibration"] = _build(Calibration, values.get("calibration"))
             return _build(cls, values)
-        except (ValueError, TypeError) as error:
+        except (ValueError, RecursionError) as error:
             raise AvolError(f"{origin}: not a usable model spec: {error}; run avol export again.") from None
 
 
 def _build(cls: type[T], values: Any) -> T:  # noqa: ANN401 (JSON)
-    """Make a dataclass from a JSON object, checking names and simple types."""
+    """Make a dataclass from a JSON object, checking names and types."""
     if not isinstance(values, dict):
         raise ValueError(f"{cls.__name__} is missing")
     names = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown, missing = values.keys() - names.keys(), names.keys() - values.keys()
     if unknown or missing:
         raise ValueError(f"{cls.__name__} lacks {sorted(missing)} and has unknown {sorted(unknown)}")
+    for name, value in values.items():
+        # Annotations are text in this module; the parts of a spec have been built before it.
+        matches = _IS_OF_TYPE.get(str(names[name].type))
+        if matches is not None and not matches(value):
+            raise ValueError(f"{cls.__name__}.{name} is {value!r}, expected {names[name].type}")
     return cls(**values)
+
+
+_IS_OF_TYPE: dict[str, Callable[[Any], bool]] = {
+    "int": lambda value: type(value) is int,
+    "float": lambda value: type(value) in {int, float} and math.isfinite(value),
+    "str": lambda value: isinstance(value, str),
+    "dict[str, str]": lambda value: isinstance(value, dict) and all(isinstance(item, str) for item in value.values()),
+}
+
+
+def _require_positive(spec: object, *names: str) -> None:
+    for name in names:
+        if not getattr(spec, name) > 0:
+            raise ValueError(f"{name} is {getattr(spec, name)}, expected more than 0")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects as one, with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

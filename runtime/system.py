@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from avol.runtime.errors import AvolError
 from avol.runtime.onnx_backend import OnnxBackend
+
+SYSTEM = "avol-net"  # the name in the spec
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,18 @@ class Localisation:
 
 
 class AvolNetSystem:
-    """AVOL-net: two towers and the scalar product of their vectors."""
+    """AVOL-net: two towers and the scalar product of their vectors.
+
+    Raises:
+        AvolError: the model is of another system.
+    """
 
     def __init__(self, backend: OnnxBackend) -> None:
+        if backend.spec.system != SYSTEM:
+            raise AvolError(
+                f"{backend.folder}: the model is of the system {backend.spec.system!r}, this version of avol runs "
+                f"{SYSTEM!r}; choose another model or install a newer avol."
+            )
         self.backend, self.spec = backend, backend.spec
 
     def transform(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -29,9 +29,10 @@ class RunningSpectrogram:
         transform: Callable[[NDArray[np.float32]], Columns],
     ) -> None:
         self.spec, self._chunks, self._transform = spec, iter(chunks), transform
-        # Windows near time zero reach back before it: the track starts with half a window of silence and more.
-        self._first_column = -spec.columns
-        self._samples = np.zeros(spec.columns * spec.hop_samples, np.float32)
+        # Windows near time zero reach back before it. From this column on, a whole window hears nothing but silence.
+        self._earliest_column = -spec.columns - -(-spec.window_samples // spec.hop_samples)
+        self._first_column = self._earliest_column
+        self._samples = np.zeros(-self._earliest_column * spec.hop_samples, np.float32)
         self._columns: Columns = np.zeros((spec.rows, 0), np.float32)
         self._ended = False
 
@@ -40,7 +41,7 @@ class RunningSpectrogram:
 
         Beyond the ends of the track is silence.
         """
-        first = max(self.spec.first_column_at(time_seconds), -self.spec.columns)
+        first = max(self.spec.first_column_at(time_seconds), self._earliest_column)
         while self._first_column + self._columns.shape[1] < first + self.spec.columns:
             self._append_columns(CHUNK_COLUMNS)
             self._drop_before(first - self.spec.columns)

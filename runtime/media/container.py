@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,16 +71,17 @@ def audio_stream_of(container: InputContainer) -> AudioStream | None:
 
 def _head_of(path: Path) -> bytes:
     """First bytes of a regular, non-empty file."""
-    if not path.exists():
-        raise AvolError(f"{path}: no such file. Check the path.")
-    if not path.is_file():
-        kind = "a directory" if path.is_dir() else "not a regular file"
-        raise AvolError(f"{path}: {kind}. Give the path of one media file.")
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+            raise AvolError(f"{path}: {kind}. Give the path of one media file.")
         with path.open("rb") as file:
             head = file.read(16)
+    except (FileNotFoundError, NotADirectoryError):
+        raise AvolError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
-        raise AvolError(f"{path}: cannot be read: {error.strerror}. Check its permissions.") from None
+        raise AvolError(f"{path}: cannot be read: {error.strerror}. Check its name and permissions.") from None
     if not head:
         raise AvolError(f"{path}: the file is empty. Copy or download it again.")
     return head
