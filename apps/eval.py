@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from avol.runtime.spec import ModelSpec
     from avol.train.evaluate import Localise
 
@@ -35,6 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise AvolError(f"{arguments.model}: its spec names no trained classes; evaluate a model trained with --data.")
     material = load_material(arguments.data, part=arguments.part, sample_rate_hz=spec.spectrogram.sample_rate_hz)
     figures = Evaluator(material, spec, labels).everything(localise)
+    if not figures:
+        raise AvolError(
+            f"{arguments.data}: its {arguments.part} part holds too little of the model's classes to measure; add "
+            "photographs, sounds or clips of four unlike ones."
+        )
     print(f"{arguments.model}: {spec.name} {spec.weights_sha256[:12]}, {arguments.part} part of {arguments.data}")
     for name, figure in figures.items():
         print(f"  {name:<42} {figure}")
@@ -58,16 +65,18 @@ def _open(model: Path) -> tuple[ModelSpec, Localise]:
 
         backend = OnnxBackend(model)
         return backend.spec, AvolNetSystem(backend).localise_samples
+    import numpy as np
     import torch
 
     from avol.train.checkpoint import load_checkpoint
 
     network = load_checkpoint(model)
 
-    @torch.no_grad()
-    def localise(frames, samples):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        logits = network(torch.from_numpy(frames), torch.from_numpy(samples))
+    def localise(frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            logits = network(torch.from_numpy(frames), torch.from_numpy(samples))
         calibration = network.spec.calibration
-        return torch.sigmoid(logits * calibration.scale + calibration.bias).numpy()
+        probabilities = torch.sigmoid(logits * calibration.scale + calibration.bias)
+        return np.asarray(probabilities, dtype=np.float32)
 
     return network.spec, localise

@@ -13,7 +13,7 @@ from avol.export.onnx_files import export_checkpoint
 from avol.runtime.model_folder import CHECKPOINT_FILE, bundled_model_folder
 from avol.runtime.onnx_backend import GRAPHS
 from avol.runtime.spec import Calibration
-from avol.train.checkpoint import load_checkpoint, save_checkpoint
+from avol.train.checkpoint import load_checkpoint, read_checkpoint_spec, save_checkpoint
 
 
 def bundle(
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--note", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     notes = dict(note.split("=", 1) for note in arguments.note)
-    name = load_checkpoint(arguments.checkpoint).spec.name
+    name = read_checkpoint_spec(arguments.checkpoint).name
     calibration = Calibration(scale=arguments.scale, bias=arguments.bias)
     bundle(
         arguments.checkpoint,

@@ -15,6 +15,7 @@ import torch
 
 import avol
 from avol.export.modules import Graph, model_graphs
+from avol.runtime.atomic import AtomicOutput, commit_all, write_error
 from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import SPEC_FILE
 from avol.runtime.spec import GRAPH_KEY, SPEC_KEY, ModelSpec
@@ -40,19 +41,20 @@ def export_checkpoint(checkpoint: Path, out: Path, *, roles: tuple[str, ...] = (
     """
     network = load_checkpoint(checkpoint)
     spec = replace(network.spec, versions={**network.spec.versions, "avol": avol.__version__, "onnx": onnx.__version__})
-    written = []
     try:
         out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AvolError(f"{out}: cannot be made ({error.strerror}); choose another --out.") from None
+    with contextlib.ExitStack() as stack:
+        outputs = []
         for graph in model_graphs(network, spec):
             if not roles or graph.role in roles:
-                written.append(_write(graph_to_onnx(graph, spec), out / f"{graph.role}.onnx"))
-        spec_path = out / SPEC_FILE
-        temporary = spec_path.with_name(f".{SPEC_FILE}.partial")
-        temporary.write_text(spec.to_json(indent=2) + "\n", encoding="utf-8")
-        temporary.replace(spec_path)
-    except OSError as error:
-        raise AvolError(f"{out}: cannot be written ({error.strerror}); choose another --out or free space.") from None
-    return [*written, spec_path]
+                outputs.append(stack.enter_context(AtomicOutput(out / f"{graph.role}.onnx")))
+                _write(outputs[-1], graph_to_onnx(graph, spec).SerializeToString())
+        outputs.append(stack.enter_context(AtomicOutput(out / SPEC_FILE)))
+        _write(outputs[-1], (spec.to_json(indent=2) + "\n").encode())
+        commit_all(*outputs)  # graphs of two models are never mixed in one folder
+    return [output.path for output in outputs]
 
 
 def graph_to_onnx(graph: Graph, spec: ModelSpec) -> onnx.ModelProto:
@@ -91,11 +93,11 @@ def _strip_traces(model: onnx.ModelProto) -> None:
         part.doc_string = ""
 
 
-def _write(model: onnx.ModelProto, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(model.SerializeToString())
-    temporary.replace(path)
-    return path
+def _write(output: AtomicOutput, content: bytes) -> None:
+    try:
+        output.temporary.write_bytes(content)
+    except OSError as error:
+        raise write_error(output.path, error) from None
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from avol.runtime.atomic import AtomicOutput, write_error
 from avol.runtime.errors import AvolError
 from avol.runtime.spec import SPEC_KEY, ModelSpec
 from avol.train.network import AvolNet, build_network
@@ -21,21 +22,23 @@ def save_checkpoint(network: AvolNet, spec: ModelSpec, path: Path, *, half: bool
 
     Returns:
         The spec as stored: with the hash of the weights as a reader will see them.
+
+    Raises:
+        AvolError: ``path`` cannot be written (what was there stays), or a weight is too large for half precision.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     if half:
         state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+        if large := [name for name, tensor in state.items() if tensor.isinf().any()]:
+            raise AvolError(f"{path}: {large[0]} is too large for half precision; train the model again.")
     spec = replace(spec, weights_sha256=_hash_weights(state))
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        save_file(state, temporary, metadata={SPEC_KEY: spec.to_json()})
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise AvolError(
-            f"{path}: the checkpoint cannot be written: {error}. Free space or choose another folder."
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with AtomicOutput(path) as output:
+        try:
+            # Not safetensors' save_file: it makes files that only their owner can read, whatever the umask.
+            output.temporary.write_bytes(save(state, metadata={SPEC_KEY: spec.to_json()}))
+        except OSError as error:
+            raise write_error(path, error) from None
+        output.commit()
     return spec
 
 
@@ -50,7 +53,7 @@ def read_checkpoint_spec(path: Path) -> ModelSpec:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-    except SafetensorError as error:
+    except (OSError, SafetensorError) as error:
         raise AvolError(f"{path}: not a readable checkpoint ({error}); train or copy it again.") from None
     if SPEC_KEY not in metadata:
         raise AvolError(f"{path}: a safetensors file without avol's spec; name a checkpoint that avol train wrote.")
@@ -64,7 +67,10 @@ def load_checkpoint(path: Path) -> AvolNet:
         AvolError: no readable checkpoint, or weights that do not fit the preset that its spec names.
     """
     spec = read_checkpoint_spec(path)
-    network = build_network(spec)
+    try:
+        network = build_network(spec)
+    except AvolError as error:
+        raise AvolError(f"{path}: {error}") from None
     with safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     if _hash_weights(state) != spec.weights_sha256:

@@ -6,8 +6,9 @@ in training, an ONNX graph and an engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
@@ -20,17 +21,19 @@ from avol.train.data.pictures import Picture, frame_view, mosaic, photograph_vie
 from avol.train.data.sounds import draw_window, window_at
 from avol.train.metrics import (
     bootstrap_interval,
+    correspondence_accuracy,
     peak_position,
     point_in_boxes,
     ranking_auc,
 )
 
-# frames uint8 N x H x W x 3, samples float32 N x S -> probabilities float32 N x GH x GW
 Scores = NDArray[np.float32]
+# frames uint8 N x H x W x 3, samples float32 N x clip_samples -> probabilities float32 N x GH x GW
 Localise = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
 Labelled = TypeVar("Labelled", Photograph, Clip)
 BATCH = 32
 MOSAIC_TILES = 4
+PATIENCE = 1000  # draws without finding an unlike class
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Figure:
         """Mean of ``hits``; the interval draws whole ``groups``."""
         values = np.array(hits, dtype=float)
         return cls.of(lambda drawn: float(values[drawn].mean()), groups)
+
+    @classmethod
+    def accuracy(cls, true_scores: Scores, false_scores: Scores, groups: list[str]) -> Figure:
+        """Share of right answers at one half, on true and false scores sample by sample from the same ``groups``."""
+        return cls.of(lambda drawn: correspondence_accuracy(true_scores[drawn], false_scores[drawn]), groups)
 
     @classmethod
     def auc(cls, true_scores: Scores, false_scores: Scores, groups: list[str]) -> Figure:
@@ -75,8 +83,9 @@ class Evaluator:
         matches, known = match_table(labels)
         self.index = {label: position for position, label in enumerate(labels)}
         self.matches, self.unlike = matches, ~matches & known
-        self.photographs = [p for p in material.photographs if p.label in trained_labels]
         self.sounds = material.sounds
+        self._sounds_of = {label: self._fitting_sounds(label) for label in trained_labels}
+        self.photographs = [p for p in material.photographs if self._sounds_of.get(p.label)]
         self.clips = [clip for clip in material.clips if clip.label in trained_labels and clip.source_visible]
         self.all_clips = material.clips
 
@@ -94,9 +103,8 @@ class Evaluator:
             groups.append(photograph.file)
         true_scores = self._scores(localise, frames, true_windows)
         false_scores = self._scores(localise, frames, false_windows)
-        hits = [0.5 * (t >= 0.5) + 0.5 * (f < 0.5) for t, f in zip(true_scores, false_scores, strict=True)]
         return {
-            "composite_pairs_accuracy": Figure.share(hits, groups),
+            "composite_pairs_accuracy": Figure.accuracy(true_scores, false_scores, groups),
             "composite_pairs_auc": Figure.auc(true_scores, false_scores, groups),
         }
 
@@ -113,9 +121,7 @@ class Evaluator:
             windows.append(self._window(rng, sound))
             quarters.append(quarter)
             groups.append(photograph.file)
-        maps = self._maps(localise, frames, windows)
-        hits = [float(_quarter_of(peak_position(m)) == q) for m, q in zip(maps, quarters, strict=True)]
-        return Figure.share(hits, groups)
+        return _right_quarters(self._maps(localise, frames, windows), quarters, groups)
 
     def clip_mosaics(self, localise: Localise, count: int = 400) -> Figure:
         """Four frames of real clips of unlike classes, one of them heard: the peak is in its quarter (chance 25 %)."""
@@ -132,12 +138,14 @@ class Evaluator:
             windows.append(self._clip_window(clip, time_seconds))
             quarters.append(quarter)
             groups.append(clip.video_id)
-        maps = self._maps(localise, frames, windows)
-        hits = [float(_quarter_of(peak_position(m)) == q) for m, q in zip(maps, quarters, strict=True)]
-        return Figure.share(hits, groups)
+        return _right_quarters(self._maps(localise, frames, windows), quarters, groups)
 
     def clip_boxes(self, localise: Localise) -> dict[str, Figure]:
-        """Frames of clips with boxes near the box's time: the peak is in the box; so is the centre; foreign sound."""
+        """Frames of clips with boxes near the box's time: how often the peak is in a box.
+
+        The controls: how often the frame's centre is, and the peak under the sound of an unlike clip. Nothing where no
+        clip has a box.
+        """
         rng = np.random.default_rng([self.seed, 4])
         frames, own, foreign, boxes, groups = [], [], [], [], []
         for clip in self.clips:
@@ -150,6 +158,8 @@ class Evaluator:
                 foreign.append(self._clip_window(other, float(rng.choice(other.times_seconds))))
                 boxes.append(clip.boxes)
                 groups.append(clip.video_id)
+        if not frames:
+            return {}
 
         def inside(points: list[tuple[float, float]]) -> Figure:
             return Figure.share([float(point_in_boxes(p, b)) for p, b in zip(points, boxes, strict=True)], groups)
@@ -183,20 +193,37 @@ class Evaluator:
 
     def everything(self, localise: Localise) -> dict[str, Figure]:
         """All of the above by name; parts for which the material holds too little are left out."""
-        figures = self.composite_pairs(localise)
-        figures["photograph_mosaics_right_quarter"] = self.photograph_mosaics(localise)
-        if len({clip.label for clip in self.clips}) >= MOSAIC_TILES:
+        figures: dict[str, Figure] = {}
+        seen = {photograph.label for photograph in self.photographs}
+        heard = {sound.label for label in seen for sound in self._sounds_of[label]}
+        if self._have_unlike(self.sounds, seen, 1):
+            figures |= self.composite_pairs(localise)
+        if self._have_unlike(self.photographs, heard, MOSAIC_TILES - 1):
+            figures["photograph_mosaics_right_quarter"] = self.photograph_mosaics(localise)
+        if self._have_unlike(self.clips, {clip.label for clip in self.clips}, MOSAIC_TILES - 1):
             figures["clip_mosaics_right_quarter"] = self.clip_mosaics(localise)
             figures |= self.clip_boxes(localise)
             figures |= self.silence_and_foreign_sound(localise)
         return figures
 
     def _photograph_with_sound(self, rng: np.random.Generator) -> tuple[Photograph, Sound]:
-        while True:
-            photograph = self.photographs[rng.integers(len(self.photographs))]
-            fitting = [s for s in self.sounds if self.matches[self.index[photograph.label], self.index[s.label]]]
-            if fitting:
-                return photograph, fitting[rng.integers(len(fitting))]
+        photograph = self.photographs[rng.integers(len(self.photographs))]
+        fitting = self._sounds_of[photograph.label]
+        return photograph, fitting[rng.integers(len(fitting))]
+
+    def _fitting_sounds(self, seen: str) -> list[Sound]:
+        """Recordings of what a photograph shows."""
+        return [sound for sound in self.sounds if self.matches[self.index[seen], self.index[sound.label]]]
+
+    def _have_unlike(self, items: Sequence[Photograph | Sound | Clip], heard: set[str], count: int) -> bool:
+        """Whether, for each of some classes, ``count`` items are unlike it and unlike each other."""
+        labels = sorted({item.label for item in items})
+
+        def all_unlike(names: tuple[str, ...]) -> bool:
+            return all(self.unlike[self.index[one], self.index[other]] for one, other in combinations(names, 2))
+
+        found = [any(all_unlike((label, *others)) for others in combinations(labels, count)) for label in heard]
+        return bool(found) and all(found)
 
     def _unlike_sound(self, rng: np.random.Generator, label: str) -> Sound:
         others = [s for s in self.sounds if self.unlike[self.index[label], self.index[s.label]]]
@@ -205,7 +232,11 @@ class Evaluator:
     def _three_unlike(self, rng: np.random.Generator, items: list[Labelled], heard: str) -> list[Labelled]:
         chosen: list[Labelled] = []
         labels = {heard}
-        while len(chosen) < 3:
+        tries = 0
+        while len(chosen) < MOSAIC_TILES - 1:
+            tries += 1
+            if tries % PATIENCE == 0:  # two that leave no third: start again
+                chosen, labels = [], {heard}
             item = items[rng.integers(len(items))]
             label = item.label
             if all(self.unlike[self.index[label], self.index[used]] for used in labels):
@@ -245,6 +276,11 @@ def _shuffled_mosaic(rng: np.random.Generator, tiles: list[Picture]) -> tuple[Pi
     """A mosaic in random order, and the quarter in which the first tile came to lie."""
     order = rng.permutation(4)
     return mosaic([tiles[position] for position in order]), int(np.argmin(order))
+
+
+def _right_quarters(maps: Scores, quarters: list[int], groups: list[str]) -> Figure:
+    hits = [float(_quarter_of(peak_position(m)) == q) for m, q in zip(maps, quarters, strict=True)]
+    return Figure.share(hits, groups)
 
 
 def _quarter_of(point: tuple[float, float]) -> int:

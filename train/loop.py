@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from avol.runtime.atomic import AtomicOutput, write_error
 from avol.runtime.errors import AvolError
 from avol.train.anchors import ClassAnchors
 from avol.train.checkpoint import save_checkpoint
@@ -51,7 +52,8 @@ def train(
     The batch of step ``k`` depends on the seed and ``k`` alone: a run that was cut off goes on as if it had not been.
 
     Raises:
-        AvolError: the loss is no longer a number (the last good checkpoint stays), or ``out`` cannot be written.
+        AvolError: loss or gradient is no longer a number (the last good checkpoint stays), ``out`` holds another run,
+            or cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,8 @@ def train(
         loss, accuracy = learner.step(step, batch)
         if not math.isfinite(loss):
             raise AvolError(
-                f"{out}: the loss is {loss} at step {step}; lower --learning-rate. The last checkpoint is good."
+                f"{out}: the loss is no longer a number at step {step}; lower --learning-rate. The last checkpoint is "
+                "good."
             )
         meter.add(loss, accuracy)
         if (step + 1) % options.log_every == 0:
@@ -113,7 +116,10 @@ class _Learner:
         self.optimizer = torch.optim.AdamW(groups, lr=options.learning_rate)
 
     def step(self, step: int, batch: Batch) -> tuple[float, float]:
-        """Learn from one batch; gives the loss of the pairs and their balanced accuracy."""
+        """Learn from one batch; gives the loss of the pairs and their balanced accuracy.
+
+        Where the loss or its gradient is no longer a number, nothing is learnt and the loss given is NaN.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self.options)
         matches, known = torch.from_numpy(batch.matches), torch.from_numpy(batch.known)
@@ -128,7 +134,9 @@ class _Learner:
             total = (1 - weight) * pair_loss + weight * anchor_loss
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        gradient_norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        if not math.isfinite(total.item() + gradient_norm.item()):
+            return math.nan, math.nan
         self.optimizer.step()
         scores = logits.detach().amax(dim=(2, 3))
         right_true = (scores[matches & known] > 0).float().mean()
@@ -147,18 +155,18 @@ class _Learner:
         path = out / "state.pt"
         if not path.is_file():
             return 0
-        try:
-            state = torch.load(path, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
-            raise AvolError(f"{path}: not a readable training state ({reason}); choose another --out.") from None
+        state = _read_state(path)
         preset = self.network.spec.preset
         if state["preset"] != preset:
             raise AvolError(f"{out}: holds a run of {state['preset']}, not of {preset}; choose another --out.")
-        self.network.load_state_dict(state["network"])
-        if self.anchors is not None:
-            self.anchors.load_state_dict(state["anchors"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.network.load_state_dict(state["network"])
+            if self.anchors is not None:
+                self.anchors.load_state_dict(state["anchors"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError):
+            # The anchors are one for each class, so other material shows here.
+            raise AvolError(f"{out}: holds a run on other classes; choose another --out.") from None
         return int(state["step"])
 
     def save(self, step: int, out: Path) -> None:
@@ -170,13 +178,13 @@ class _Learner:
             "anchors": {} if self.anchors is None else self.anchors.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        temporary = out / ".state.pt.partial"
-        try:
-            torch.save(state, temporary)
-            temporary.replace(out / "state.pt")
-        except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
-            raise AvolError(f"{out}: the training state cannot be written ({error}); free space, run again.") from None
+        with AtomicOutput(out / "state.pt") as output:
+            try:
+                torch.save(state, output.temporary)
+            except (OSError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                raise AvolError(f"{output.path}: cannot be written ({reason}); free space, run again.") from None
+            output.commit()
         save_checkpoint(self.network, self.network.spec, out / "checkpoint.safetensors")
 
 
@@ -184,15 +192,33 @@ def _tensors(tables: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> tuple[Tenso
     return torch.from_numpy(tables[0]), torch.from_numpy(tables[1])
 
 
+def _read_state(path: Path) -> dict[str, Any]:
+    """What :meth:`_Learner.save` wrote."""
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError ... by kind of damage
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AvolError(f"{path}: not a readable training state ({reason}); choose another --out.") from None
+    if not isinstance(state, dict) or not {"step", "preset", "network", "anchors", "optimizer"} <= state.keys():
+        raise AvolError(f"{path}: not a training state of avol train; choose another --out.")
+    return state
+
+
 def _append_line(path: Path, line: str) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise write_error(path, error) from None
 
 
 class _Meter:
     """Means since the last record."""
 
     def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         self.losses: list[float] = []
         self.accuracies: list[float] = []
 
@@ -202,5 +228,5 @@ class _Meter:
 
     def record(self, step: int, learning_rate: float, seconds: float) -> dict[str, float]:
         means = {"loss": float(np.mean(self.losses)), "accuracy": float(np.mean(self.accuracies))}
-        self.__init__()  # type: ignore[misc]
+        self._clear()
         return {"step": step, **means, "learning_rate": learning_rate, "seconds": round(seconds, 1)}

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from avol.runtime.errors import AvolError
 from avol.runtime.spec import ModelSpec
 from avol.train.data.batch import Batch, Tables
 from avol.train.data.classes import match_table
@@ -32,6 +33,7 @@ from avol.train.data.scene_pool import ScenePool
 from avol.train.data.sounds import SoundAugmenter, draw_window, window_at
 
 Samples = NDArray[np.float32]
+MOSAIC_TILES = 4
 FEWEST_PHOTOGRAPHS = 30  # of a class that is learnt from photographs
 Labelled = TypeVar("Labelled", Photograph, Sound, Clip)
 
@@ -41,7 +43,7 @@ class BatchPlan:
     """How a batch is composed; the shares are of pictures."""
 
     photograph_labels: int = 22
-    clip_only_labels: int = 5
+    clip_only_labels: int = 3
     scene_kinds: int = 5
     quiet_sounds: int = 3
     pictures: int = 48
@@ -49,12 +51,16 @@ class BatchPlan:
     clip_picture_share: float = 0.4
     clip_sound_share: float = 0.5
     mosaic_share: float = 0.3
-    cutout_share: float = 0.65  # of photographs that can be cut out
+    cutout_share: float = 0.5  # of photographs that can be cut out
     real_background_share: float = 0.75
 
 
 class BatchSource:
-    """Draws batches; everything random comes from the generator given to :meth:`draw`."""
+    """Draws batches; everything random comes from the generator given to :meth:`draw`.
+
+    Raises:
+        AvolError: the material holds no two classes that are both seen and heard: there is nothing to tell apart.
+    """
 
     def __init__(self, material: Material, scenes: ScenePool | None, spec: ModelSpec, plan: BatchPlan) -> None:
         self.plan, self.size, self.scenes = plan, spec.frame_height, scenes
@@ -72,6 +78,11 @@ class BatchSource:
         }
         self.photograph_labels = photograph_labels(material)
         self.clip_only_labels = [label for label in self.clips if label not in self.photograph_labels]
+        if len(self.trained_labels) < 2:
+            raise AvolError(
+                f"the material holds {len(self.trained_labels)} classes that are both seen and heard, at least 2 are "
+                f"needed; add clips, or sounds and {FEWEST_PHOTOGRAPHS} photographs of each class."
+            )
 
     @property
     def trained_labels(self) -> list[str]:
@@ -108,10 +119,11 @@ class BatchSource:
         pictures = [self._background(rng) for _ in range(plan.empty_pictures)]
         extra = plan.pictures - plan.empty_pictures - len(seen)
         for label in [*seen, *rng.choice(seen, size=max(extra, 0))]:
-            if rng.random() < plan.mosaic_share:
-                others = rng.choice([other for other in seen if other != label], size=3, replace=False)
-                tiles = [self._draw_picture(rng, str(name), moments) for name in [label, *others]]
-                picture = mosaic([tiles[position] for position in rng.permutation(4)])
+            others = [other for other in seen if other != label]
+            if rng.random() < plan.mosaic_share and len(others) >= MOSAIC_TILES - 1:
+                shown = [label, *rng.choice(others, size=MOSAIC_TILES - 1, replace=False)]
+                tiles = [self._draw_picture(rng, str(name), moments) for name in shown]
+                picture = mosaic([tiles[position] for position in rng.permutation(MOSAIC_TILES)])
             else:
                 picture = self._draw_picture(rng, str(label), moments)
             pictures.append(augment_photometry(rng, picture))

@@ -23,6 +23,8 @@ from avol.train.data.cutouts import foreground_mask
 PHOTOGRAPH_SIDE = 176  # longer side in memory: room to crop and turn above the network's 128
 CLIP_FRAME_SIDE = 144
 CLIP_FRAMES_PER_SECOND = 3.0
+PARTS = ("train", "validation", "test")
+CLIP_COLUMNS = ("video_id", "source_visible", "box_time_s", "box_x0y0x1y1_norm")
 
 Box = tuple[float, float, float, float]
 Row = dict[str, str]
@@ -83,12 +85,12 @@ def load_material(folder: Path, *, part: str, sample_rate_hz: int, validation_sh
         validation_share: share of the train split's sources that validation takes.
 
     Raises:
-        AvolError: a list is missing, or a file in it cannot be read.
+        AvolError: a list is missing or malformed, or a file in it cannot be read.
     """
     belongs = _part_filter(part, validation_share)
-    photographs = _read_rows(folder, "images.csv", belongs, "file")
-    sounds = _read_rows(folder, "audio.csv", belongs, "file")
-    clips = _read_rows(folder, "videos.csv", belongs, "video_id")
+    photographs = _read_rows(folder / "images.csv", belongs, "file", ())
+    sounds = _read_rows(folder / "audio.csv", belongs, "file", ())
+    clips = _read_rows(folder / "videos.csv", belongs, "video_id", CLIP_COLUMNS)
     return Material(
         photographs=_in_parallel(lambda row: _read_photograph(folder, row), photographs),
         sounds=_in_parallel(lambda row: _read_sound(folder, row, sample_rate_hz), sounds),
@@ -98,6 +100,8 @@ def load_material(folder: Path, *, part: str, sample_rate_hz: int, validation_sh
 
 def _part_filter(part: str, validation_share: float) -> Callable[[Row, str], bool]:
     """Test rows by their split column, validation by a hash of the source: adding files moves nobody."""
+    if part not in PARTS:
+        raise ValueError(f"part is {part!r}, allowed is one of {', '.join(PARTS)}")
 
     def belongs(row: Row, key: str) -> bool:
         if row["split"] == "test" or part == "test":
@@ -109,12 +113,18 @@ def _part_filter(part: str, validation_share: float) -> Callable[[Row, str], boo
     return belongs
 
 
-def _read_rows(folder: Path, name: str, belongs: Callable[[Row, str], bool], key: str) -> list[Row]:
-    path = folder / name
+def _read_rows(path: Path, belongs: Callable[[Row, str], bool], key: str, columns: tuple[str, ...]) -> list[Row]:
+    """The rows that belong to the part; ``columns`` are needed besides ``file``, ``class`` and ``split``."""
     if not path.is_file():
         raise AvolError(f"{path}: no such list; name the folder that holds images.csv, audio.csv and videos.csv.")
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if belongs(row, key)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, restval=""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AvolError(f"{path}: not a readable list ({error}); save it as CSV in UTF-8.") from None
+    if missing := [name for name in ("file", "class", "split", *columns) if rows and name not in rows[0]]:
+        raise AvolError(f"{path}: has no column {', '.join(missing)}; add it.")
+    return [row for row in rows if belongs(row, key)]
 
 
 def _in_parallel(read: Callable[[Row], T], rows: list[Row]) -> list[T]:
@@ -142,6 +152,11 @@ def _read_sound(folder: Path, row: Row, sample_rate_hz: int) -> Sound:
 
 def _read_clip(folder: Path, row: Row, sample_rate_hz: int) -> Clip:
     path = folder / "videos" / row["file"]
+    try:
+        boxes = list(parse_boxes(row["box_x0y0x1y1_norm"]))
+        box_time_seconds = float(row["box_time_s"]) if row["box_time_s"] else None
+    except ValueError as error:
+        raise AvolError(f"{folder / 'videos.csv'}: box of {row['file']}: {error}; write x0,y0,x1,y1.") from None
     source = open_source(path)
     with VideoReader(
         source, frame_height=CLIP_FRAME_SIDE, frame_width=CLIP_FRAME_SIDE, rate_hz=CLIP_FRAMES_PER_SECOND
@@ -155,8 +170,8 @@ def _read_clip(folder: Path, row: Row, sample_rate_hz: int) -> Clip:
         frames=np.stack([pixels for _, pixels in kept]),
         times_seconds=np.array([time for time, _ in kept]),
         samples=_read_samples(path, sample_rate_hz, zero_seconds=source.zero_seconds),
-        boxes=list(parse_boxes(row["box_x0y0x1y1_norm"])),
-        box_time_seconds=float(row["box_time_s"]) if row["box_time_s"] else None,
+        boxes=boxes,
+        box_time_seconds=box_time_seconds,
     )
 
 

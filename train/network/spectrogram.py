@@ -36,6 +36,9 @@ class Spectrogram(nn.Module):
             float32 ``N x rows x T`` with ``T = (S - window_samples) // hop_samples + 1``; low frequencies first.
         """
         spec = self.spec
+        if torch.is_autocast_enabled(samples.device.type):
+            with torch.autocast(samples.device.type, enabled=False):
+                return self.forward(samples)
         parts = nn.functional.conv1d(samples.unsqueeze(1), self.basis, stride=spec.hop_samples)
         # Channels are ordered (cosine/sine x bin within row, row), so the mean power of a row is a sum over axis 1.
         squares = (parts * parts).reshape(samples.shape[0], 2 * spec.bins_per_row, spec.rows, -1)
