@@ -1,0 +1,76 @@
+"""A system with known answers: it marks the red square, as surely as the middle of the sound around it is loud.
+
+With it a run shows whether times and places are right, whatever a trained model is able to see and hear.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avol.runtime.spec import ModelSpec, SpectrogramSpec
+from avol.runtime.system import Localisation
+from media_factory import find_square
+
+GRID = 8
+LIT, DARK = 0.9, 0.02
+AUDIBLE = 1e-3  # mean square of samples in -1..1
+EAR_SECONDS = 0.04  # on both sides of the middle that count as "now"
+
+SPEC = ModelSpec(
+    name="square-and-loudness",
+    system="fake",
+    preset="none",
+    frame_height=64,
+    frame_width=64,
+    grid_height=GRID,
+    grid_width=GRID,
+    embedding_size=1,
+    spectrogram=SpectrogramSpec(
+        sample_rate_hz=8000,
+        window_samples=80,
+        fft_samples=80,
+        hop_samples=40,
+        first_bin=0,
+        bins_per_row=41,
+        rows=1,
+        columns=201,
+        power_floor=1e-9,
+        log_mean=0.0,
+        log_scale=1.0,
+    ),
+    weights_sha256="5" * 64,
+)
+
+
+class SquareSystem:
+    """Stands in for ``AvolNetSystem``; ``fail_at`` raises ``error`` at that call of :meth:`localise`."""
+
+    def __init__(
+        self, *, fail_at: int | None = None, error: BaseException | None = None, with_map: bool = True
+    ) -> None:
+        self.spec, self.with_map = SPEC, with_map
+        self.backend = SimpleNamespace(name="numpy", precision="fp32")
+        self.calls, self.fail_at, self.error = 0, fail_at, error
+
+    def transform(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Columns that hold the mean square of their samples."""
+        spec = self.spec.spectrogram
+        parts = np.lib.stride_tricks.sliding_window_view(samples, spec.window_samples)[:: spec.hop_samples]
+        return np.square(parts).mean(axis=1, dtype=np.float32)[None]
+
+    def localise(self, frames: NDArray[np.uint8], windows: NDArray[np.float32]) -> Localisation:
+        """The square's cell, lit if the middle of the window is loud."""
+        self.calls += 1
+        if self.error is not None and self.calls == self.fail_at:
+            raise self.error
+        middle = windows.shape[2] // 2
+        reach = round(EAR_SECONDS * self.spec.spectrogram.columns_per_second)
+        loud = windows[0, 0, middle - reach : middle + reach + 1].mean() > AUDIBLE
+        cells = np.full((1, GRID, GRID), DARK, np.float32)
+        if loud:
+            x, y = find_square(frames[0])
+            cells[0, int(y * GRID), int(x * GRID)] = LIT
+        return Localisation(cells.max(axis=(1, 2)), cells if self.with_map else None)
