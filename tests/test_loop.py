@@ -1,0 +1,265 @@
+"""The training loop: it learns, it goes on where it was, and what it does when it cannot."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from avol.runtime.errors import AvolError
+from avol.train.anchors import ClassAnchors
+from avol.train.checkpoint import load_checkpoint
+from avol.train.data.batch import Batch
+from avol.train.loop import TrainingOptions, learning_rate_at, train
+from avol.train.network import AvolNet, preset_spec
+
+SPEC = preset_spec("avol-128-half-width")
+KINDS = 3
+OPTIONS = TrainingOptions(steps=6, learning_rate=2e-3, warmup_steps=2, checkpoint_every=3, log_every=2, seed=3)
+
+
+class InterruptedRunError(Exception):
+    """Stands for the kill of a run."""
+
+
+def draw(rng: np.random.Generator) -> Batch:
+    """Three kinds with a colour and a pitch each; two pictures of every kind, a sound of every kind, and silence."""
+    colours = np.array([(220, 40, 40), (40, 220, 40), (40, 40, 220)])
+    frames = rng.integers(60, 120, (2 * KINDS, 128, 128, 3), dtype=np.uint8)
+    for number, frame in enumerate(frames):
+        y, x = rng.integers(0, 64, 2)
+        frame[y : y + 64, x : x + 64] = colours[number % KINDS]
+    times = np.arange(SPEC.spectrogram.clip_samples) / SPEC.spectrogram.sample_rate_hz
+    tones = [0.3 * np.sin(2 * np.pi * hertz * times + rng.uniform(0, 6)) for hertz in (300, 1200, 4000)]
+    samples = np.stack([*tones, np.zeros_like(times)]).astype(np.float32)
+    samples += 1e-3 * rng.standard_normal(samples.shape, dtype=np.float32)
+    kinds = np.eye(KINDS, dtype=np.bool_)
+    seen, heard = np.tile(kinds, (2, 1)), np.vstack([kinds, np.zeros((1, KINDS), np.bool_)])
+    matches = seen @ heard.T
+    return Batch(
+        frames, samples, matches, np.ones_like(matches), (seen, np.ones_like(seen)), (heard, np.ones_like(heard))
+    )
+
+
+def small_network(seed: int = 0) -> AvolNet:
+    """An eighth of the width: steps of a few hundredths of a second."""
+    torch.manual_seed(seed)
+    return AvolNet(SPEC, width=0.125)
+
+
+def run(out: Path, options: TrainingOptions = OPTIONS, *, network: AvolNet | None = None, stop_at: int = -1) -> AvolNet:
+    """Train a small network with anchors; ``stop_at`` breaks off when that step's batch is asked for."""
+    network = network or small_network()
+    torch.manual_seed(1)
+    anchors = ClassAnchors(KINDS, SPEC.embedding_size)
+    drawn = 0
+
+    def draw_or_stop(rng: np.random.Generator) -> Batch:
+        nonlocal drawn
+        drawn += 1
+        if drawn - 1 == stop_at:
+            raise InterruptedRunError
+        return draw(rng)
+
+    train(network, draw_or_stop, options, out, anchors=anchors)
+    return network
+
+
+def records(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def test_learns_what_belongs_together(tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=40, warmup_steps=5, log_every=10, learning_rate=5e-3)
+    network = run(tmp_path, options)
+    log = records(tmp_path)
+    assert [record["step"] for record in log] == [10, 20, 30, 40]
+    assert log[-1]["loss"] < 0.6 * log[0]["loss"]
+    assert log[-1]["accuracy"] > 0.85
+    assert not network.training
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "log.jsonl", "state.pt"]
+
+
+def test_bfloat16_learns_too(tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=24, log_every=8, learning_rate=5e-3, precision="bfloat16")
+    network = run(tmp_path, options)
+    log = records(tmp_path)
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert all(tensor.dtype != torch.bfloat16 for tensor in network.state_dict().values())
+
+
+def test_batch_norm_learns_its_statistics(tmp_path: Path) -> None:
+    network = small_network().eval()  # train() has to put it into training mode
+    run(tmp_path, network=network)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert all(norm.num_batches_tracked == OPTIONS.steps for norm in norms)
+
+
+def test_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole")
+    with pytest.raises(InterruptedRunError):  # two batches are drawn ahead: steps 3 and 4 are made, and lost
+        run(tmp_path / "parts", stop_at=5)
+    assert torch.load(tmp_path / "parts" / "state.pt", weights_only=True)["step"] == 3
+    resumed = run(tmp_path / "parts", network=small_network(seed=99))  # whatever it starts with is replaced
+    assert_equal(whole.state_dict(), resumed.state_dict())
+    states = [torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "parts")]
+    assert_equal(states[0]["anchors"], states[1]["anchors"])
+    for index, moments in states[0]["optimizer"]["state"].items():
+        assert_equal(moments, states[1]["optimizer"]["state"][index])
+
+
+def test_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    run(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    run(tmp_path, network=small_network(seed=99))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_seed_decides_the_batches(tmp_path: Path) -> None:
+    first, again = run(tmp_path / "a"), run(tmp_path / "b")
+    other = run(tmp_path / "c", replace(OPTIONS, seed=4))
+    assert_equal(first.state_dict(), again.state_dict())
+    assert not torch.equal(first.head.scale, other.head.scale)
+
+
+def spoil_at(step: int, network: AvolNet, where: str) -> None:
+    """Make the loss or the gradient of one step not a number."""
+    made = 0
+
+    def hook(module: torch.nn.Module, inputs: object, output: Tensor) -> Tensor:
+        nonlocal made
+        made += 1
+        if made - 1 != step:
+            return output
+        if where == "loss":
+            return output * math.nan
+        output.register_hook(lambda gradient: gradient * math.inf)
+        return output
+
+    network.audio_tower.register_forward_hook(hook)
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize("step", [4, 5])
+def test_not_a_number_leaves_the_last_good_checkpoint(tmp_path: Path, where: str, step: int) -> None:
+    """Step 5 is the last one, and would be saved."""
+    network = small_network()
+    spoil_at(step, network, where)
+    with pytest.raises(AvolError, match=rf"no longer a number at step {step}; lower --learning-rate"):
+        run(tmp_path, network=network)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] == 3
+    assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
+    assert all(torch.isfinite(tensor).all() for tensor in network.state_dict().values())
+
+
+def assert_refused(out: Path, *words: str, network: AvolNet | None = None) -> None:
+    with pytest.raises(AvolError) as caught:
+        run(out, network=network)
+    assert "\n" not in str(caught.value)
+    for word in (str(out), *words):
+        assert word in str(caught.value)
+
+
+def test_run_of_another_preset(tmp_path: Path) -> None:
+    run(tmp_path)
+    before = (tmp_path / "state.pt").read_bytes()
+    other = AvolNet(preset_spec("avol-128"), width=0.125)
+    assert_refused(tmp_path, "avol-128-half-width", "not of avol-128", "choose another --out", network=other)
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_run_on_other_classes(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(AvolError, match="holds a run on other classes; choose another --out"):
+        train(small_network(), draw, OPTIONS, tmp_path, anchors=ClassAnchors(KINDS + 1, SPEC.embedding_size))
+    with pytest.raises(AvolError, match="holds a run on other classes; choose another --out"):
+        train(small_network(), draw, OPTIONS, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 no archive"])
+def test_state_that_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "state.pt").write_bytes(content)
+    assert_refused(tmp_path, "state.pt", "choose another --out")
+
+
+@pytest.mark.parametrize("state", [[1, 2], {"step": 3}])
+def test_state_of_someone_else(tmp_path: Path, state: object) -> None:
+    torch.save(state, tmp_path / "state.pt")
+    assert_refused(tmp_path, "state.pt", "not a training state")
+
+
+def test_truncated_state(tmp_path: Path) -> None:
+    run(tmp_path)
+    path = tmp_path / "state.pt"
+    path.write_bytes(path.read_bytes()[:20_000])
+    assert_refused(tmp_path, "state.pt", "not a readable training state")
+
+
+def test_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert_refused(tmp_path / "out", "cannot be made", "choose another --out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from dataclasses import replace
+sys.path.insert(0, sys.argv[2])
+import test_loop
+from avol.runtime.errors import AvolError
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    test_loop.run(Path(sys.argv[1]))
+except AvolError as error:
+    print(error)
+"""
+
+
+def test_full_disk_leaves_the_last_state(tmp_path: Path) -> None:
+    """A limit on file sizes stands in for the full disk."""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path, stop_at=5)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "log.jsonl"}
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(Path(__file__).parent)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.count("\n") == 1
+    assert result.stdout.startswith(f"{tmp_path}/state.pt: cannot be written")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "log.jsonl"} == before
+
+
+def test_checkpoint_of_a_real_preset_loads(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = AvolNet(SPEC, width=0.5)
+    train(network, draw, replace(OPTIONS, steps=2, warmup_steps=1), tmp_path)
+    assert_equal(load_checkpoint(tmp_path / "checkpoint.safetensors").state_dict(), network.state_dict())
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    options = TrainingOptions(steps=1000, learning_rate=0.5, warmup_steps=100)
+    rates = [learning_rate_at(step, options) for step in range(1001)]
+    assert rates[0] == pytest.approx(0.5 / 100)
+    assert rates[49] == pytest.approx(0.25, rel=0.01)
+    assert rates[99] == pytest.approx(0.5 * 0.5 * (1 + math.cos(math.pi * 0.099)))
+    assert rates[500] == pytest.approx(0.25)
+    assert rates[1000] == pytest.approx(0.0, abs=1e-12)
+    assert np.argmax(rates) in range(95, 100)
+    assert np.all(np.diff(rates[100:]) < 0)
+    assert max(rates) <= 0.5
