@@ -70,7 +70,7 @@ class SquareSystem:
         reach = round(EAR_SECONDS * self.spec.spectrogram.columns_per_second)
         loud = windows[0, 0, middle - reach : middle + reach + 1].mean() > AUDIBLE
         cells = np.full((1, GRID, GRID), DARK, np.float32)
-        if loud:
+        if loud and (frames[0][..., 0] > frames[0][..., 1].astype(int) + 80).any():  # a damaged picture may lack it
             x, y = find_square(frames[0])
             cells[0, int(y * GRID), int(x * GRID)] = LIT
         return Localisation(cells.max(axis=(1, 2)), cells if self.with_map else None)

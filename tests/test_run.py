@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import termios
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,11 +26,13 @@ import pytest
 
 from avol.apps import cli
 from avol.runtime.errors import AvolError
+from avol.runtime.media import container
+from avol.runtime.media.packets import AudioPacketCopier
 from avol.runtime.model_folder import bundled_model_folder
 from avol.runtime.pipeline import RunOptions, RunSummary, run_on_video
 from avol.runtime.timeline import read_timeline
 from fake_system import DARK, EAR_SECONDS, GRID, LIT, SPEC, SquareSystem
-from media_factory import BACKGROUND, SQUARE, AudioTrack, Rgb, VideoTrack, bursts, cut, write_media
+from media_factory import BACKGROUND, SQUARE, AudioTrack, Rgb, VideoTrack, bursts, cut, damage, write_media
 
 SECONDS, RATE = 2.0, 25
 BURSTS, BURST_SECONDS = [0.3, 1.3], 0.4
@@ -270,6 +273,51 @@ def test_a_file_cut_off_in_its_data_is_used_as_far_as_it_goes(tmp_path: Path) ->
     assert len(packets) > 5
     assert packets[:-1] == complete[: len(packets) - 1]
     assert complete[len(packets) - 1].startswith(packets[-1])  # the one that was cut through
+
+
+def test_a_stream_that_appears_on_the_way_ends_the_sound_quietly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PyAV tells of one in a damaged FLV file: by an IndexError in the middle of reading."""
+    path = write_media(tmp_path / "clip.mp4", pictures(), sound())
+
+    class Breaking:
+        def __init__(self, container: Any) -> None:
+            self._container = container
+
+        def demux(self, *streams: Any) -> Iterator[Any]:
+            yield from itertools.islice(self._container.demux(*streams), 10)
+            raise IndexError("list index out of range")
+
+    plain = container.Packets.__init__
+    monkeypatch.setattr(container.Packets, "__init__", lambda self, c, *streams: plain(self, Breaking(c), *streams))
+    path_out = tmp_path / "out.mp4"
+    with av.open(str(path_out), "w") as output:
+        copier = AudioPacketCopier(path, output, zero_seconds=0.0)
+        copier.finish()
+    assert audio_packets(path_out) == audio_packets(path)[:10]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "flv"])
+def test_any_damage_is_an_error_line_or_two_whole_results(tmp_path: Path, suffix: str) -> None:
+    whole = write_media(tmp_path / f"whole.{suffix}", pictures(options={"g": "10"}), sound())
+    generator = np.random.default_rng(5)
+    kept = 0
+    for start, length in zip(generator.uniform(0, 1, 12), [0.001, 0.01, 0.1] * 4, strict=True):
+        path = damage(whole, tmp_path / f"clip.{suffix}", start=start, end=min(1.0, start + length))
+        try:
+            result = run_fake(path)
+        except AvolError:
+            assert {p.name for p in tmp_path.iterdir()} == {whole.name, path.name}
+            continue
+        times, _ = decoded(result.video)
+        assert len(times) == result.summary.frames
+        assert all(first < second for first, second in itertools.pairwise(times))
+        assert all(min(abs(time - shown) for shown in times) < 1e-4 for time in result.times)
+        kept += 1
+        result.video.unlink()
+        result.video.with_suffix(".json").unlink()
+    assert kept > 3
 
 
 def test_sound_that_cannot_be_decoded_is_silence_and_said_once(tmp_path: Path) -> None:

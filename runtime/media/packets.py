@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 from av.audio.stream import AudioStream
@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.stream import Discard
 
 from avol.runtime.media.aac import AacEncoder, TimedPacket
-from avol.runtime.media.source import audio_stream_of, open_container
+from avol.runtime.media.container import Packets, audio_stream_of, open_container
 
 # What MP4 can hold and players play. FFmpeg would also put PCM, Vorbis and others into MP4, where browsers and most
 # players stay silent.
@@ -94,16 +94,10 @@ class AudioPacketCopier:
 
     def _demuxed(self, stream: AudioStream) -> Iterator[Packet[AudioStream]]:
         """The stream's packets and, last, the empty one that makes a decoder give what it still holds."""
-        packets = self._container.demux(stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.FFmpegError as error:
-                self.notes.append(f"{self._path}: reading the sound broke off ({error.strerror}).")
-                return
-            if packet is None:
-                return
-            yield packet
+        packets = Packets(self._container, stream)
+        yield from cast("Iterator[Packet[AudioStream]]", iter(packets))
+        if packets.broke_off:
+            self.notes.append(f"{self._path}: reading the sound broke off ({packets.broke_off}).")
 
     def _copied(self, stream: AudioStream, target: AudioStream) -> Iterator[TimedPacket]:
         """Packets on the clock of the output, whose tick is one sample."""
