@@ -7,6 +7,7 @@ import math
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,15 @@ from avol.train.network import AvolNet, preset_spec
 SPEC = preset_spec("avol-128-half-width")
 KINDS = 3
 OPTIONS = TrainingOptions(steps=6, learning_rate=2e-3, warmup_steps=2, checkpoint_every=3, log_every=2, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Steps this small gain nothing from a second thread, which beside a busy core costs fifty times the step."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class InterruptedRunError(Exception):
@@ -222,7 +232,8 @@ import resource, sys
 from pathlib import Path
 from dataclasses import replace
 sys.path.insert(0, sys.argv[2])
-import test_loop
+import test_loop, torch
+torch.set_num_threads(1)
 from avol.runtime.errors import AvolError
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
