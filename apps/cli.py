@@ -126,15 +126,34 @@ def _guard(program: str, dispatch: Callable[[], int]) -> int:
         try:
             status = dispatch()
         finally:
-            sys.stdout.flush()  # here, where a reader that has gone is expected, and not at the interpreter's exit
+            unwritten = _flush()  # here, where a reader that has gone is expected, and not at the interpreter's exit
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # What is still buffered has no reader: without this, the interpreter reports the same error once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_BROKEN_PIPE
-    return status
+    if unwritten:
+        _drop_output()
+    return (
+        _mistake(program, f"standard output: cannot be written: {unwritten}.") if unwritten and not status else status
+    )
+
+
+def _flush() -> str:
+    """Write out what was printed; gives the reason if that cannot be done (a full disk behind a redirection)."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _drop_output() -> None:
+    """What is still buffered has no reader: without this, the interpreter reports the same error once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _mistake(program: str, message: str) -> int:

@@ -26,11 +26,12 @@ def run(arguments: argparse.Namespace) -> int:
     import dataclasses
     import json
 
-    from avol.runtime.atomic import AtomicOutput
+    from avol.runtime.atomic import AtomicOutput, write_error
     from avol.runtime.errors import AvolError
     from avol.train.data.material import load_material
     from avol.train.evaluate import Evaluator
 
+    output = None if arguments.json is None else AtomicOutput(arguments.json)  # a mistake shows before the work
     spec, localise = _open(arguments.model)
     labels = [name for name in spec.training.get("classes", "").split(", ") if name]
     if not labels:
@@ -45,14 +46,17 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{arguments.model}: {spec.name} {spec.weights_sha256[:12]}, {arguments.part} part of {arguments.data}")
     for name, figure in figures.items():
         print(f"  {name:<42} {figure}")
-    if arguments.json is not None:
+    if output is not None:
         record = {
             "model": {"name": spec.name, "sha256": spec.weights_sha256},
             "part": arguments.part,
             "figures": {name: dataclasses.asdict(figure) for name, figure in figures.items()},
         }
-        with AtomicOutput(arguments.json) as output:
-            output.temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        with output:
+            try:
+                output.temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            except OSError as error:
+                raise write_error(output.path, error) from None
             output.commit()
     return 0
 

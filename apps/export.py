@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the graphs and compare each with the network; gives the exit code."""
     from avol.export.onnx_files import export_checkpoint
     from avol.export.verify import LARGEST_DIFFERENCE, compare_with_network
+    from avol.runtime.errors import AvolError
     from avol.train.checkpoint import read_checkpoint_spec
 
     checkpoint: Path = arguments.checkpoint or bundled_model_folder() / CHECKPOINT_FILE
@@ -37,4 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         difference = f"{differences[path.stem]:.1e}" if path.stem in differences else ""
         print(f"{path.name:<24}{path.stat().st_size / 1e6:>7.2f} MB{difference:>30}")
     print(f"{out}: {len(written)} files; run them with: avol-run VIDEO --model {out}")
-    return 0 if all(value <= LARGEST_DIFFERENCE for value in differences.values()) else 1
+    if wrong := [f"{role}.onnx" for role, value in differences.items() if not value <= LARGEST_DIFFERENCE]:
+        raise AvolError(
+            f"{out}: {', '.join(wrong)} differ from the network; do not use them, and report this as a bug."
+        )
+    return 0

@@ -155,7 +155,14 @@ def _report(options: RunOptions, summary: RunSummary, description: str) -> None:
         f"({speed:.1f}x real time), {summary.sounding} of {summary.analysed} analysed frames sounding, "
         f"{description} -> {written}"
     )
-    print(_one_line(line, sys.stdout))
+    try:
+        print(_one_line(line, sys.stdout))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise AvolError(
+            f"standard output: cannot be written: {error.strerror}; the result files are complete."
+        ) from None
 
 
 def _one_line(text: str, stream: TextIO) -> str:

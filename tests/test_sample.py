@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,3 +42,15 @@ def test_silence_sounds_from_nowhere(frames: list[dict]) -> None:
     quiet = [frame for frame in frames if frame["time_seconds"] >= TURNS[-1][2] + 0.6]
     assert len(quiet) >= 4
     assert not any(frame["sounding"] or frame["box"] for frame in quiet)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_a_redirection_is_one_line(tmp_path: Path) -> None:
+    program = "import sys; from avol.apps.cli import main_run; sys.exit(main_run())"
+    command = [sys.executable, "-c", program, str(bundled_sample()), "--no-video", "--output-dir", str(tmp_path)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "standard output: cannot be written" in done.stderr
+    assert read_timeline(tmp_path / "two-instruments.avol.json")["frames"]
