@@ -95,12 +95,13 @@ def write_sound(path: Path, samples: NDArray[np.float32]) -> None:
 
 def colour_of(label: str, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where a picture has the class's colour: bool, without the axis of colours."""
-    distance = np.abs(pixels.astype(int) - np.array(COLOURS[label])).max(axis=-1)
-    return np.asarray(distance < 60)
+    near = np.abs(pixels.astype(np.int16) - np.array(COLOURS[label], np.int16)) < 60
+    return np.asarray(near[..., 0] & near[..., 1] & near[..., 2])
 
 
 def pitch_class(samples: NDArray[np.float32]) -> str | None:
     """The class whose pitch is the loudest in some samples, None if they are silent."""
+    samples = samples[: 1 << (len(samples).bit_length() - 1)]  # a power of two: the transform is the cost
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     if spectrum.max() < 1e-3 * len(samples):
         return None
