@@ -97,7 +97,7 @@ def test_hash_follows_weights_and_not_the_spec(network: AvolNet, tmp_path: Path)
     assert save_checkpoint(network, replace(network.spec, name="other"), path).weights_sha256 == first
     changed = load_checkpoint(path)
     with torch.no_grad():
-        changed.head.bias += 1e-6
+        changed.head.bias.add_(1e-6)
     assert save_checkpoint(changed, network.spec, path).weights_sha256 != first
 
 

@@ -75,7 +75,8 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def files(material: Material) -> set[str]:
-    return {item.file for item in [*material.photographs, *material.sounds, *material.clips]}
+    items: list[Photograph | Sound | Clip] = [*material.photographs, *material.sounds, *material.clips]
+    return {item.file for item in items}
 
 
 def box_of(mask: NDArray[np.bool_]) -> Box:
@@ -132,7 +133,7 @@ def test_what_is_in_memory(material: Material) -> None:
     for sound in material.sounds:
         assert sound.samples.dtype == np.int16
         assert sound.samples.size == round(2.5 * RATE)
-        assert pitch_class(sound.samples / np.float32(32767)) == sound.label
+        assert pitch_class(sound.samples.astype(np.float32)) == sound.label
     for clip in material.clips:
         assert clip.frames.shape == (6, 144, 144, 3)
         np.testing.assert_allclose(clip.times_seconds, np.arange(6) / 3, atol=1e-3)
@@ -563,7 +564,7 @@ def test_classes_of_one_family_are_not_held_against_each_other() -> None:
             expected = sound is not None and bool(seen[classes.index(sound)])
             assert batch.matches[row, column] == expected
     acoustic, electric = heard.index("acoustic_guitar"), heard.index("electric_guitar")
-    only_electric = ~batch.matches[:, acoustic] & batch.matches[:, electric]
+    only_electric: NDArray[np.bool_] = ~batch.matches[:, acoustic] & batch.matches[:, electric]
     assert only_electric.any()
     assert not batch.known[only_electric, acoustic].any()
     assert batch.known[only_electric, heard.index("trumpet")].all()
@@ -575,7 +576,7 @@ def test_clips_alone_make_batches(material: Material) -> None:
     assert source.photograph_labels == []
     batch = source.draw(rng(0))
     assert_well_formed(batch, len(LABELS))
-    assert batch.matches.any(axis=1)[PLAN.empty_pictures :].all()
+    assert batch.matches[PLAN.empty_pictures :].any(axis=1).all()
 
 
 def test_two_classes_are_enough_and_one_is_not(material: Material) -> None:

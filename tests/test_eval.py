@@ -32,7 +32,9 @@ FIGURES = {
     "own_sound_over_foreign_auc",
 }
 
-Frames, Samples, Maps = NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]
+Frames = NDArray[np.uint8]
+Samples = NDArray[np.float32]
+Maps = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def deaf(frames: Frames, _: Samples) -> Maps:
     """Finds anything coloured, whatever is heard."""
     shares = np.stack([np.any([colour_of(label, frame) for label in LABELS], axis=0) for frame in frames])
     cells = shares.reshape(len(frames), SPEC.grid_height, 16, SPEC.grid_width, 16).mean(axis=(2, 4))
-    return (0.1 + 0.8 * cells).astype(np.float32)
+    return np.asarray(0.1 + 0.8 * cells, dtype=np.float32)
 
 
 def test_oracle_is_right_about_everything(material: Material) -> None:

@@ -54,7 +54,9 @@ def lively_network(preset: str = PRESET) -> AvolNet:
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.2)
         for tower in (network.frame_tower, network.audio_tower):
-            tower.embed[-1].weight *= 8  # type: ignore[operator]
+            last = tower.embed[-1]
+            assert isinstance(last, torch.nn.Conv2d | torch.nn.Linear)
+            last.weight.mul_(8)
         network.train()
         for _ in range(3):
             network(*(torch.from_numpy(value) for value in example(network.spec, 4).values()))
@@ -321,6 +323,7 @@ def test_bundle_is_a_model_with_its_checkpoint(exported: Path, tmp_path: Path) -
 # --- the command
 
 
+@pytest.mark.slow
 def test_command_exports_and_compares(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(exported / "checkpoint.safetensors"), "--out", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()

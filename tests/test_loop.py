@@ -158,7 +158,7 @@ def spoil_at(step: int, network: AvolNet, where: str) -> None:
             return output
         if where == "loss":
             return output * math.nan
-        output.register_hook(lambda gradient: gradient * math.inf)
+        output.register_hook(lambda gradient: gradient * math.inf)  # type: ignore[no-untyped-call]
         return output
 
     network.audio_tower.register_forward_hook(hook)

@@ -93,7 +93,7 @@ def test_gradient_raises_matches_and_lowers_the_others() -> None:
     matches[:, 0], matches[:, 1], matches[0], matches[1] = True, False, False, True  # every row and column has both
     matches[0, 0], matches[1, 1] = True, False
     maps.requires_grad_()
-    correspondence_loss(maps, matches, known=known).backward()
+    correspondence_loss(maps, matches, known=known).backward()  # type: ignore[no-untyped-call]
     assert maps.grad is not None
     pushed = maps.grad.sum(dim=(2, 3))
     assert torch.all(pushed[matches] < 0)
@@ -113,7 +113,7 @@ def test_gradients_are_finite_and_unknown_pairs_have_none(seed: int, pictures: i
     maps, matches, known = random_case(seed, pictures, sounds)
     maps.requires_grad_()
     loss = correspondence_loss(maps, matches, known=known)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert maps.grad is not None
     assert torch.isfinite(loss)
     assert torch.isfinite(maps.grad).all()
@@ -124,7 +124,7 @@ def test_gradients_are_finite_and_unknown_pairs_have_none(seed: int, pictures: i
 def test_one_sided_tables(rows: list[str]) -> None:
     maps = random_case(0, 2, 2)[0].requires_grad_()
     loss = correspondence_loss(maps, table(rows))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert maps.grad is not None
     assert torch.isfinite(loss)
     assert torch.isfinite(maps.grad).all()
@@ -134,7 +134,7 @@ def test_nothing_known_costs_nothing() -> None:
     maps, matches, _ = random_case(5)
     maps.requires_grad_()
     loss = correspondence_loss(maps, matches, known=torch.zeros_like(matches))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0.0
     assert maps.grad is not None
     assert torch.all(maps.grad == 0)
@@ -143,7 +143,7 @@ def test_nothing_known_costs_nothing() -> None:
 def test_huge_logits_do_not_overflow() -> None:
     maps = flat_maps([[1e4, -1e4], [1e4, -1e4]], 2).float().requires_grad_()
     loss = correspondence_loss(maps, table(["x.", ".x"]))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert maps.grad is not None
     assert torch.isfinite(loss)
     assert torch.isfinite(maps.grad).all()
