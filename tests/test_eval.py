@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from avol.apps.cli import main
 from avol.train.checkpoint import save_checkpoint
 from avol.train.data.material import Material, load_material
-from avol.train.evaluate import Evaluator, Figure
+from avol.train.evaluate import Evaluator
+from avol.train.metrics import Figure
 from avol.train.network import build_network, preset_spec
 from material_factory import CLIP_BOX, COLOURS, HERTZ, LABELS, RATE, colour_of, pitch_class, write_material
 

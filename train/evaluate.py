@@ -7,7 +7,6 @@ in training, an ONNX graph and an engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import TypeVar
 
@@ -19,13 +18,7 @@ from avol.train.data.classes import match_table
 from avol.train.data.material import Clip, Material, Photograph, Sound
 from avol.train.data.pictures import Picture, frame_view, mosaic, photograph_view
 from avol.train.data.sounds import draw_window, window_at
-from avol.train.metrics import (
-    bootstrap_interval,
-    correspondence_accuracy,
-    peak_position,
-    point_in_boxes,
-    ranking_auc,
-)
+from avol.train.metrics import Figure, peak_position, point_in_boxes
 
 Scores = NDArray[np.float32]
 # frames uint8 N x H x W x 3, samples float32 N x clip_samples -> probabilities float32 N x GH x GW
@@ -34,41 +27,6 @@ Labelled = TypeVar("Labelled", Photograph, Clip)
 BATCH = 32
 MOSAIC_TILES = 4
 PATIENCE = 1000  # draws without finding an unlike class
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A measured value in 0..1 with its 95 % bootstrap interval over sources, and how many samples it rests on."""
-
-    value: float
-    low: float
-    high: float
-    count: int
-
-    @classmethod
-    def share(cls, hits: list[float], groups: list[str]) -> Figure:
-        """Mean of ``hits``; the interval draws whole ``groups``."""
-        values = np.array(hits, dtype=float)
-        return cls.of(lambda drawn: float(values[drawn].mean()), groups)
-
-    @classmethod
-    def accuracy(cls, true_scores: Scores, false_scores: Scores, groups: list[str]) -> Figure:
-        """Share of right answers at one half, on true and false scores sample by sample from the same ``groups``."""
-        return cls.of(lambda drawn: correspondence_accuracy(true_scores[drawn], false_scores[drawn]), groups)
-
-    @classmethod
-    def auc(cls, true_scores: Scores, false_scores: Scores, groups: list[str]) -> Figure:
-        """Area under the ROC curve of true against false scores, sample by sample from the same ``groups``."""
-        return cls.of(lambda drawn: ranking_auc(true_scores[drawn], false_scores[drawn]), groups)
-
-    @classmethod
-    def of(cls, statistic: Callable[[NDArray[np.int64]], float], groups: list[str]) -> Figure:
-        """Any statistic of samples."""
-        low, high = bootstrap_interval(statistic, groups)
-        return cls(statistic(np.arange(len(groups))), low, high, len(groups))
-
-    def __str__(self) -> str:
-        return f"{100 * self.value:5.1f} %  [{100 * self.low:.1f}, {100 * self.high:.1f}]  n={self.count}"
 
 
 class Evaluator:

@@ -6,6 +6,7 @@ Later protocols add to this file; here are the ones that training watches and th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,3 +75,38 @@ def bootstrap_interval(
     ]
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value in 0..1 with its 95 % bootstrap interval over sources, and how many samples it rests on."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def share(cls, hits: list[float], groups: list[str]) -> Figure:
+        """Mean of ``hits``; the interval draws whole ``groups``."""
+        values = np.array(hits, dtype=float)
+        return cls.of(lambda drawn: float(values[drawn].mean()), groups)
+
+    @classmethod
+    def accuracy(cls, true_scores: FloatArray, false_scores: FloatArray, groups: list[str]) -> Figure:
+        """Share of right answers at one half, on true and false scores sample by sample from the same ``groups``."""
+        return cls.of(lambda drawn: correspondence_accuracy(true_scores[drawn], false_scores[drawn]), groups)
+
+    @classmethod
+    def auc(cls, true_scores: FloatArray, false_scores: FloatArray, groups: list[str]) -> Figure:
+        """Area under the ROC curve of true against false scores, sample by sample from the same ``groups``."""
+        return cls.of(lambda drawn: ranking_auc(true_scores[drawn], false_scores[drawn]), groups)
+
+    @classmethod
+    def of(cls, statistic: Callable[[NDArray[np.int64]], float], groups: list[str]) -> Figure:
+        """Any statistic of samples."""
+        low, high = bootstrap_interval(statistic, groups)
+        return cls(statistic(np.arange(len(groups))), low, high, len(groups))
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:5.1f} %  [{100 * self.low:.1f}, {100 * self.high:.1f}]  n={self.count}"
