@@ -196,8 +196,9 @@ def draw_silent_thing(rng: np.random.Generator) -> list[Shape]:
         case 0:
             return [ellipse(shade, 0, 0, 1), ellipse(main, -0.06, -0.06, 0.92), ellipse(light, -0.3, -0.35, 0.3)]
         case 1:
-            planks = [stroke(shade, 0.1, (-1, y), (1, y)) for y in (-0.33, 0.33)]
-            return [polygon(main, (-1, -1), (1, -1), (1, 1), (-1, 1)), *planks, stroke(shade, 0.16, (-1, -1), (1, 1))]
+            gaps = [stroke(shade, 0.06, (-0.8, y), (0.8, y)) for y in (-0.4, 0.0, 0.4)]
+            inner = [polygon(main, (-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)), *gaps]
+            return [polygon(shade, (-1, -1), (1, -1), (1, 1), (-1, 1)), *inner, ring(light, 0, 0, 0.3, 0.3, 0.1)]
         case 2:
             leaf, leaf_shade = hsv(rng.uniform(0.24, 0.36), 0.6, 0.6), hsv(rng.uniform(0.24, 0.36), 0.7, 0.42)
             leaves = [
