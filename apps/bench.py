@@ -29,12 +29,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print; gives the exit code."""
     import json
 
-    from avol.runtime.atomic import AtomicOutput
+    from avol.runtime.atomic import AtomicOutput, write_error
     from avol.runtime.model_folder import bundled_model_folder, bundled_sample
     from avol.runtime.onnx_backend import OnnxBackend
 
     if arguments.repeats < 1:
         raise argparse.ArgumentError(None, "--repeats must be at least 1")
+    output = None if arguments.report is None else AtomicOutput(arguments.report)  # a mistake shows before the work
     with OnnxBackend(arguments.model or bundled_model_folder()) as backend:
         spec = backend.spec
         record = {
@@ -49,9 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
             "run": _time_run(backend, arguments.video or bundled_sample()),
         }
     _print(record)
-    if arguments.report is not None:
-        with AtomicOutput(arguments.report) as output:
-            output.temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if output is not None:
+        with output:
+            try:
+                output.temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            except OSError as error:
+                raise write_error(output.path, error) from None
             output.commit()
     return 0
 
@@ -111,13 +115,10 @@ def _environment() -> dict[str, Any]:
     import platform
     from importlib.metadata import version
 
-    packages = ("numpy", "av", "opencv-python-headless", "onnxruntime")
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except ModuleNotFoundError:  # the other build of ONNX Runtime goes by another name
-            found[package] = "not installed under this name"
+    import onnxruntime
+
+    found = {package: version(package) for package in ("numpy", "av", "opencv-python-headless")}
+    found["onnxruntime"] = onnxruntime.__version__  # of whichever build is installed
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"processor": _processor(), "cores": cores, "python": platform.python_version(), **found}
 

@@ -117,7 +117,10 @@ def _execute(name: str, parser: argparse.ArgumentParser, parse: Callable[[], arg
             raise
         extras = EXTRAS_WITH[package]
         extra = COMMANDS[name].extra if COMMANDS[name].extra in extras else extras[0]
-        return _mistake(parser.prog, f"{package} is not installed: install it with pip install 'avol[{extra}]'.")
+        return _mistake(
+            parser.prog,
+            f"{package} is not installed: install avol with its extra: pip install '.[{extra}]' in avol's folder.",
+        )
 
 
 def _guard(program: str, dispatch: Callable[[], int]) -> int:

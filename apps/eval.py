@@ -29,14 +29,14 @@ def run(arguments: argparse.Namespace) -> int:
     from avol.runtime.atomic import AtomicOutput, write_error
     from avol.runtime.errors import AvolError
     from avol.train.data.material import load_material
-    from avol.train.evaluate import Evaluator
+    from avol.train.evaluate import CHANCE, Evaluator
 
     output = None if arguments.json is None else AtomicOutput(arguments.json)  # a mistake shows before the work
     spec, localise = _open(arguments.model)
     labels = [name for name in spec.training.get("classes", "").split(", ") if name]
     if not labels:
         raise AvolError(f"{arguments.model}: its spec names no trained classes; evaluate a model trained with --data.")
-    material = load_material(arguments.data, part=arguments.part, sample_rate_hz=spec.spectrogram.sample_rate_hz)
+    material = load_material(arguments.data, part=arguments.part, spec=spec)
     figures = Evaluator(material, spec, labels).everything(localise)
     if not figures:
         raise AvolError(
@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print(f"{arguments.model}: {spec.name} {spec.weights_sha256[:12]}, {arguments.part} part of {arguments.data}")
     for name, figure in figures.items():
-        print(f"  {name:<42} {figure}")
+        chance = f"  (chance {100 * CHANCE[name]:.0f} %)" if name in CHANCE else ""
+        print(f"  {name:<42} {figure}{chance}")
     if output is not None:
         record = {
             "model": {"name": spec.name, "sha256": spec.weights_sha256},

@@ -37,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     for path in written:
         difference = f"{differences[path.stem]:.1e}" if path.stem in differences else ""
         print(f"{path.name:<24}{path.stat().st_size / 1e6:>7.2f} MB{difference:>30}")
-    print(f"{out}: {len(written)} files; run them with: avol-run VIDEO --model {out}")
     if wrong := [f"{role}.onnx" for role, value in differences.items() if not value <= LARGEST_DIFFERENCE]:
         raise AvolError(
             f"{out}: {', '.join(wrong)} differ from the network; do not use them, and report this as a bug."
         )
+    print(f"{out}: {len(written)} files; run them with: avol-run VIDEO --model {out}")
     return 0

@@ -62,15 +62,15 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         precision=arguments.precision,
     )
-    train(network, draw, options, out, anchors=anchors)
-    print(f"{out / 'checkpoint.safetensors'}: {arguments.steps} steps; avol export turns it into graphs.")
+    steps = train(network, draw, options, out, anchors=anchors)
+    print(f"{out / 'checkpoint.safetensors'}: {steps} steps; avol export turns it into graphs.")
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    lowest = {"steps": 1, "scenes": 0 if arguments.data is not None else 50, "learning_rate": 1e-9}
+    lowest = {"steps": 1, "scenes": 0 if arguments.data is not None else 50, "learning_rate": 1e-9, "seed": 0}
     for name, least in lowest.items():
-        if getattr(arguments, name) < least:
+        if not getattr(arguments, name) >= least:  # not a number fails as well
             raise argparse.ArgumentError(None, f"--{name.replace('_', '-')} must be at least {least:g}")
 
 
@@ -87,7 +87,7 @@ def _source(arguments: argparse.Namespace, spec: ModelSpec) -> tuple[DrawBatch, 
     if arguments.data is None:
         assert pool is not None
         return pool.draw_batch, ClassAnchors(len(KINDS), spec.embedding_size), training
-    material = load_material(arguments.data, part="train", sample_rate_hz=spec.spectrogram.sample_rate_hz)
+    material = load_material(arguments.data, part="train", spec=spec)
     source = BatchSource(material, pool, spec, BatchPlan())
     training |= {"classes": ", ".join(source.trained_labels), "photographs": str(len(material.photographs))}
     training |= {"sounds": str(len(material.sounds)), "clips": str(len(material.clips))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,8 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from avol.export.modules import model_graphs
 from avol.runtime.spec import ModelSpec
 from avol.train.checkpoint import load_checkpoint
 from avol.train.network import AvolNet
@@ -21,27 +21,54 @@ BATCH = 3  # not the size that was traced
 
 
 def compare_with_network(checkpoint: Path, folder: Path, *, seed: int = 0) -> dict[str, float]:
-    """Largest difference of every graph in ``folder`` to its torch module, on drawn pictures and sounds.
+    """Largest difference of every graph in ``folder`` to the network in torch, on drawn pictures and sounds.
 
     Args:
         checkpoint: what the graphs were exported from.
-        folder: holds ``<role>.onnx`` files; missing ones are passed over.
+        folder: holds ``<role>.onnx`` files.
         seed: of the inputs.
 
     Returns:
         Role to the largest absolute difference over all outputs, relative to the outputs' magnitude where that
         exceeds one.
     """
-    network = load_checkpoint(checkpoint)
+    network = round_convolutions(load_checkpoint(checkpoint))
     inputs = example_inputs(network, network.spec, seed=seed)
     differences = {}
-    for graph in model_graphs(network, network.spec):
-        path = folder / f"{graph.role}.onnx"
-        if path.is_file():
-            wanted = {name: inputs[name] for name in graph.inputs}
-            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-            differences[graph.role] = _largest_difference(session.run(None, wanted), _run_torch(graph.module, wanted))
+    for path in sorted(folder.glob("*.onnx")):
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        wanted = {tensor.name: inputs[tensor.name] for tensor in session.get_inputs()}
+        tensors = {name: torch.from_numpy(value) for name, value in wanted.items()}
+        with torch.no_grad():
+            expected = [value.numpy() for value in _run_network(network, path.stem, tensors)]
+        differences[path.stem] = _largest_difference(session.run(None, wanted), expected)
     return differences
+
+
+def round_convolutions(network: AvolNet) -> AvolNet:
+    """The network with convolution weights as half precision holds them, which is how graphs and checkpoints ship."""
+    rounded = copy.deepcopy(network)
+    for tower in (rounded.frame_tower, rounded.audio_tower):
+        for layer in tower.convs:
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.data = layer.weight.data.half().float()
+    return rounded
+
+
+def _run_network(network: AvolNet, role: str, tensors: dict[str, Tensor]) -> list[Tensor]:
+    """What a graph should give, from the network as it was trained: batch norms and all."""
+    calibration = network.spec.calibration
+    if role == "spectrogram":
+        return [network.spectrogram(tensors["samples"])]
+    if role == "audio":
+        return [network.audio_tower(tensors["columns"])]
+    if role == "waveform-audio":
+        return [network.audio_tower(network.spectrogram(tensors["samples"]))]
+    if role == "frame":
+        return [network.frame_tower(tensors["frames"])]
+    logits = network(**tensors) if role == "pair" else network.head(**tensors)
+    probabilities = torch.sigmoid(logits * calibration.scale + calibration.bias)
+    return [probabilities, probabilities.amax(dim=(1, 2))]
 
 
 def example_inputs(network: AvolNet, spec: ModelSpec, *, seed: int) -> dict[str, NDArray[Any]]:
@@ -60,12 +87,6 @@ def example_inputs(network: AvolNet, spec: ModelSpec, *, seed: int) -> dict[str,
         inputs["grid"] = network.frame_tower(torch.from_numpy(inputs["frames"])).numpy()
         inputs["vector"] = network.audio_tower(columns).numpy()
     return inputs
-
-
-def _run_torch(module: nn.Module, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    with torch.no_grad():
-        outputs = module(*(torch.from_numpy(value) for value in inputs.values()))
-    return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
 
 def _largest_difference(found: list[NDArray[Any]], expected: list[NDArray[Any]]) -> float:

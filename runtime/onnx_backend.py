@@ -125,6 +125,6 @@ def _import_onnxruntime() -> Any:  # noqa: ANN401 (a module)
         import onnxruntime
     except ModuleNotFoundError:
         raise AvolError(
-            "onnxruntime: not installed; pip install 'avol[cpu]', or 'avol[gpu]' beside an NVIDIA driver."
+            "onnxruntime: not installed; pip install '.[cpu]' in avol's folder, or '.[gpu]' beside an NVIDIA driver."
         ) from None
     return onnxruntime

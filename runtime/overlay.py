@@ -36,7 +36,7 @@ class _Layer:
 
 
 class Overlay:
-    """Draws heat over pictures. Where nothing sounds the picture stays as it is; more heat hides more of it.
+    """Draws heat over pictures. Where there is none the picture stays as it is; more heat hides more of it.
 
     A picture of odd width or height gets one column or row more (a copy of the last), because H.264 in 4:2:0 takes even
     sizes only; the heat is laid over the original area.

@@ -20,7 +20,7 @@ from avol.runtime.media.video import VideoFrame
 from avol.runtime.media.writer import VideoWriter
 from avol.runtime.overlay import Overlay
 from avol.runtime.system import AvolNetSystem
-from avol.runtime.timeline import TimelineFrame, TimelineWriter, peak_and_box
+from avol.runtime.timeline import VALUE_DECIMALS, TimelineFrame, TimelineWriter, peak_and_box
 
 USUAL_TIME_BASE = Fraction(1, 90_000)  # seconds, of pictures that say nothing of their clock
 
@@ -106,7 +106,8 @@ def run_on_video(
         timeline.close()
         if video is not None:
             summary.notes += video.close()
-        summary.notes += frames.warnings
+        # Sound that breaks off is noticed twice, by who analyses it and by who copies it.
+        summary.notes = list(dict.fromkeys([*summary.notes, *frames.warnings]))
         commit_all(*atomic)
     summary.elapsed_seconds = time.monotonic() - started
     return summary
@@ -124,13 +125,14 @@ def _run(
     ended_seconds = 0.0
     for localised in frames:
         summary.frames += 1
+        entry = None
         if localised.score is not None:
-            entry = _entry(localised, threshold)
+            entry = _entry(localised, localised.score, threshold)
             timeline.write(entry)
             summary.analysed += 1
             summary.sounding += entry.sounding
         if video is not None:
-            video.write(localised)
+            video.write(localised.frame, entry)
         if progress is not None:
             progress(localised.frame.time_seconds, summary.duration_seconds)
         ended_seconds = localised.frame.time_seconds + 1 / frames.source.frame_rate
@@ -138,21 +140,29 @@ def _run(
     summary.duration_seconds = min(summary.duration_seconds, ended_seconds)
 
 
-def _entry(localised: LocalisedFrame, threshold: float) -> TimelineFrame:
-    assert localised.score is not None
-    peak, box = (None, None) if localised.map is None else peak_and_box(localised.map, threshold)
+def _entry(localised: LocalisedFrame, score: float, threshold: float) -> TimelineFrame:
+    """What the timeline says of an analysed frame, decided on the score as written: the file agrees with itself."""
+    score = round(score, VALUE_DECIMALS)
+    sounding, peak, box = score >= threshold, None, None
+    if localised.map is not None:
+        values = localised.map.astype(np.float64)
+        highest = float(np.fmax.reduce(values, axis=None, initial=0.0))  # may be below the threshold by the rounding
+        peak, box = peak_and_box(values, min(threshold, highest))
     return TimelineFrame(
         time_seconds=localised.frame.time_seconds,
-        score=localised.score,
-        sounding=localised.score >= threshold,
+        score=score,
+        sounding=sounding,
         peak=peak,
-        box=box,
+        box=box if sounding else None,
         map=localised.map,
     )
 
 
 class _OverlayVideo:
-    """The overlay video, opened at the first frame, whose clock it takes over; between analyses the heat stays."""
+    """The overlay video, opened at the first frame, whose clock it takes over.
+
+    Between analyses the heat stays; while nothing sounds there is none.
+    """
 
     def __init__(self, path: Path, shown_as: Path, source: Source) -> None:
         self._path, self._shown_as, self._source = path, shown_as, source
@@ -167,14 +177,13 @@ class _OverlayVideo:
     def __exit__(self, *error: object) -> None:
         self._stack.__exit__(*error)  # type: ignore[arg-type]
 
-    def write(self, localised: LocalisedFrame) -> None:
-        """Draw the newest heat over a frame and encode it."""
-        if localised.map is not None:
-            self._heat = localised.map
-        picture = localised.frame.picture
+    def write(self, frame: VideoFrame, entry: TimelineFrame | None) -> None:
+        """Draw the newest heat over a frame and encode it; ``entry`` is None for a frame not analysed."""
+        if entry is not None:
+            self._heat = entry.map if entry.sounding else None
         if self._writer is None:
-            self._writer = self._stack.enter_context(self._open(localised.frame))
-        self._writer.write(self._overlay.draw(picture, self._heat), localised.frame.time_seconds)
+            self._writer = self._stack.enter_context(self._open(frame))
+        self._writer.write(self._overlay.draw(frame.picture, self._heat), frame.time_seconds)
 
     def close(self) -> list[str]:
         """Complete the file; gives what the user should know of it."""

@@ -46,11 +46,11 @@ class TimelineFrame:
     map: NDArray[np.float32] | None = None
 
 
-def peak_and_box(map: NDArray[np.float32], threshold: float) -> tuple[Point | None, Box | None]:
+def peak_and_box(map: NDArray[np.floating], threshold: float) -> tuple[Point | None, Box | None]:
     """Where the map is largest, and the extent of the region around it that reaches the threshold.
 
     Args:
-        map: float32 ``GH x GW``. Cells that are not a number are never the peak and belong to no region.
+        map: floating ``GH x GW``. Cells that are not a number are never the peak and belong to no region.
         threshold: cells of at least this value count as sounding.
 
     Returns:

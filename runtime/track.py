@@ -14,7 +14,7 @@ CHUNK_COLUMNS = 256
 
 
 class RunningSpectrogram:
-    """Columns of a track that is read as it is needed; memory holds one window and one chunk, whatever the length.
+    """Columns of a track that is read as it is needed; memory holds two windows and one chunk, whatever the length.
 
     Args:
         chunks: consecutive float32 mono samples at the spec's rate; sample 0 is time zero.

@@ -135,7 +135,7 @@ def test_a_missing_optional_package_names_the_extra(
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert message.startswith(f"avol fake: {package.partition('.')[0]} is not installed")
-    assert f"pip install 'avol[{extra}]'" in message
+    assert f"pip install '.[{extra}]'" in message
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), ModuleNotFoundError("No module", name="avol.nothing")])

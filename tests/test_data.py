@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def material(folder: Path) -> Material:
-    return load_material(folder, part="train", sample_rate_hz=RATE)
+    return load_material(folder, part="train", spec=SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def box_of(mask: NDArray[np.bool_]) -> Box:
 
 
 def test_parts_are_disjoint_and_complete(folder: Path) -> None:
-    parts = {name: load_material(folder, part=name, sample_rate_hz=RATE) for name in ("train", "validation", "test")}
+    parts = {name: load_material(folder, part=name, spec=SPEC) for name in ("train", "validation", "test")}
     names = {part: files(material) for part, material in parts.items()}
     listed = {
         row["file"]: row["split"] for name in ("images", "audio", "videos") for row in read_list(folder / f"{name}.csv")
@@ -103,7 +103,7 @@ def test_parts_are_disjoint_and_complete(folder: Path) -> None:
 
 def test_adding_files_moves_nobody(folder: Path, tmp_path: Path) -> None:
     def validation(folder: Path) -> set[str]:
-        return files(load_material(folder, part="validation", sample_rate_hz=RATE))
+        return files(load_material(folder, part="validation", spec=SPEC))
 
     before = validation(folder)
     more = shutil.copytree(folder, tmp_path / "more")
@@ -119,8 +119,8 @@ def test_adding_files_moves_nobody(folder: Path, tmp_path: Path) -> None:
 
 
 def test_validation_share_grows_as_a_superset(folder: Path) -> None:
-    small = files(load_material(folder, part="validation", sample_rate_hz=RATE, validation_share=0.1))
-    large = files(load_material(folder, part="validation", sample_rate_hz=RATE, validation_share=0.4))
+    small = files(load_material(folder, part="validation", spec=SPEC, validation_share=0.1))
+    large = files(load_material(folder, part="validation", spec=SPEC, validation_share=0.4))
     assert small < large
 
 
@@ -150,7 +150,7 @@ def test_sound_keeps_its_level_and_time(folder: Path, tmp_path: Path) -> None:
     samples[4000], samples[4001] = 1.0, -1.0
     row = next(row for row in read_list(small / "audio.csv") if row["split"] == "test")
     write_sound(small / "audio" / row["file"], samples)
-    material = load_material(small, part="test", sample_rate_hz=RATE)
+    material = load_material(small, part="test", spec=SPEC)
     found = next(sound.samples for sound in material.sounds if sound.file == row["file"])
     assert found[4000] >= 32765
     assert found[4001] <= -32765
@@ -159,7 +159,7 @@ def test_sound_keeps_its_level_and_time(folder: Path, tmp_path: Path) -> None:
 
 def test_unknown_part(folder: Path) -> None:
     with pytest.raises(ValueError, match="allowed is one of train, validation, test"):
-        load_material(folder, part="dev", sample_rate_hz=RATE)
+        load_material(folder, part="dev", spec=SPEC)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def broken(folder: Path, tmp_path: Path) -> Path:
 
 def assert_refused(folder: Path, *words: str) -> None:
     with pytest.raises(AvolError) as caught:
-        load_material(folder, part="train", sample_rate_hz=RATE)
+        load_material(folder, part="train", spec=SPEC)
     assert "\n" not in str(caught.value)
     for word in (str(folder), *words):
         assert word in str(caught.value)

@@ -18,7 +18,7 @@ from avol.train.data.material import Material, load_material
 from avol.train.evaluate import Evaluator
 from avol.train.metrics import Figure
 from avol.train.network import build_network, preset_spec
-from material_factory import CLIP_BOX, COLOURS, HERTZ, LABELS, RATE, colour_of, pitch_class, write_material
+from material_factory import CLIP_BOX, COLOURS, HERTZ, LABELS, colour_of, pitch_class, write_material
 
 SPEC = preset_spec("avol-128-half-width")
 FIGURES = {
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def material(folder: Path) -> Material:
-    return load_material(folder, part="test", sample_rate_hz=RATE)
+    return load_material(folder, part="test", spec=SPEC)
 
 
 def oracle(frames: Frames, samples: Samples) -> Maps:

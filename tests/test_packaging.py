@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from avol.runtime.model_folder import DEFAULT_MODEL, bundled_model_folder, bundled_sample
+from avol.runtime.model_folder import DEFAULT_MODEL, bundled_sample
 from avol.runtime.timeline import FORMAT
 
 ROOMS = ("runtime", "train", "export", "apps")
@@ -91,8 +91,6 @@ def test_the_source_archive_builds_the_same_wheel(source: Path, wheel: Path, tmp
 
 @pytest.mark.slow
 def test_avol_run_works_from_the_wheel_alone(repository: Path, wheel: Path, tmp_path: Path) -> None:
-    if not bundled_model_folder().is_dir() or not bundled_sample().is_file():
-        pytest.skip(f"no bundled model {DEFAULT_MODEL} or no bundled sample")
     succeed(sys.executable, "-m", "venv", "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
     constraints = repository / "constraints.txt"
@@ -113,4 +111,7 @@ def test_avol_run_works_from_the_wheel_alone(repository: Path, wheel: Path, tmp_
         [python.with_name("avol"), "train"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == "avol train: torch is not installed: install it with pip install 'avol[train]'.\n"
+    assert (
+        done.stderr
+        == "avol train: torch is not installed: install avol with its extra: pip install '.[train]' in avol's folder.\n"
+    )

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -88,9 +87,10 @@ def _float32(tensor: Tensor) -> Tensor:
 
 
 def _hash_weights(state: dict[str, Tensor]) -> str:
-    """SHA-256 over names and float32 values in order of name: the same in half-precision and float32 storage."""
+    """SHA-256 over names and half-precision values in order of name: the same for a run and for what ships of it."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
-        digest.update(_float32(state[name]).to(torch.float32).numpy().tobytes())
+        values = state[name].half() if state[name].is_floating_point() else state[name]
+        digest.update(values.float().numpy().tobytes())
     return digest.hexdigest()

@@ -46,10 +46,13 @@ class TrainingOptions:
 
 def train(
     network: AvolNet, draw: DrawBatch, options: TrainingOptions, out: Path, *, anchors: ClassAnchors | None = None
-) -> None:
+) -> int:
     """Train ``network`` in place; writes ``checkpoint.safetensors``, ``state.pt`` and ``log.jsonl`` into ``out``.
 
     The batch of step ``k`` depends on the seed and ``k`` alone: a run that was cut off goes on as if it had not been.
+
+    Returns:
+        The steps that the network has made in all.
 
     Raises:
         AvolError: loss or gradient is no longer a number (the last good checkpoint stays), ``out`` holds another run,
@@ -79,6 +82,7 @@ def train(
         if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
             learner.save(step + 1, out)
     network.eval()
+    return max(first_step, options.steps)
 
 
 def learning_rate_at(step: int, options: TrainingOptions) -> float:
@@ -159,6 +163,10 @@ class _Learner:
         preset = self.network.spec.preset
         if state["preset"] != preset:
             raise AvolError(f"{out}: holds a run of {state['preset']}, not of {preset}; choose another --out.")
+        stored, given = state.get("training", {}), self.network.spec.training
+        # More steps go on with the same run; anything else that differs would be another one.
+        if wrong := sorted(key for key in stored.keys() & given.keys() if key != "steps" and stored[key] != given[key]):
+            raise AvolError(f"{out}: holds a run with other {', '.join(wrong)}; choose another --out.")
         try:
             self.network.load_state_dict(state["network"])
             if self.anchors is not None:
@@ -174,6 +182,7 @@ class _Learner:
         state = {
             "step": step,
             "preset": self.network.spec.preset,
+            "training": self.network.spec.training,
             "network": self.network.state_dict(),
             "anchors": {} if self.anchors is None else self.anchors.state_dict(),
             "optimizer": self.optimizer.state_dict(),

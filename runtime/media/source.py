@@ -70,7 +70,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Sound:
-    """The first decoded sound of a file: when it starts (None: nothing decodes) and its sample rate."""
+    """The first decoded sound of a file: when it starts, and its sample rate."""
 
     start_seconds: float
     sample_rate: int

@@ -201,7 +201,8 @@ class BatchSource:
         for row, label in enumerate(heard):
             if label is not None:
                 matches[row] = np.arange(matches.shape[1]) == self.index[label]
-                known[row] = self.known[:, self.index[label]]
+                # A guitar may be heard in an acoustic guitar's sound: neither a match of that anchor nor a false one.
+                known[row] = self.known[:, self.index[label]] & (matches[row] | ~self.matches[:, self.index[label]])
         return matches, known
 
     def _add_scenes(self, rng: np.random.Generator, batch: Batch, scenes: ScenePool) -> Batch:

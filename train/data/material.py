@@ -18,10 +18,12 @@ from avol.runtime.errors import AvolError
 from avol.runtime.media.audio import AudioReader
 from avol.runtime.media.source import open_source
 from avol.runtime.media.video import VideoReader
+from avol.runtime.spec import ModelSpec
 from avol.train.data.cutouts import foreground_mask
 
-PHOTOGRAPH_SIDE = 176  # longer side in memory: room to crop and turn above the network's 128
-CLIP_FRAME_SIDE = 144
+# Sides in memory as multiples of the network's frame: room to crop and turn.
+PHOTOGRAPH_SHARE = 1.375
+CLIP_FRAME_SHARE = 1.125
 CLIP_FRAMES_PER_SECOND = 3.0
 PARTS = ("train", "validation", "test")
 CLIP_COLUMNS = ("video_id", "source_visible", "box_time_s", "box_x0y0x1y1_norm")
@@ -74,14 +76,17 @@ class Material:
     clips: list[Clip]
 
 
-def load_material(folder: Path, *, part: str, sample_rate_hz: int, validation_share: float = 0.1) -> Material:
+def load_material(folder: Path, *, part: str, spec: ModelSpec, validation_share: float = 0.1) -> Material:
     """Load one part of the labelled material.
 
     Args:
-        folder: holds ``images.csv``, ``audio.csv`` and ``videos.csv`` (columns ``file``, ``class``, ``split`` and more)
-            beside the folders ``images``, ``audio`` and ``videos``.
+        folder: holds the lists ``images.csv``, ``audio.csv``, ``videos.csv`` beside the folders ``images``, ``audio``,
+            ``videos``. Columns of all: ``file`` (inside that folder), ``class``, ``split`` (``test``; anything else is
+            for training). Of ``videos.csv`` as well: ``video_id`` (clips of one id stay together), ``source_visible``
+            (``no``: the source is out of view), ``box_time_s`` and ``box_x0y0x1y1_norm`` (both may be empty; fractions
+            of the frame, several boxes joined by ``|``).
         part: ``train``, ``validation`` (taken out of the train split by hash of the source) or ``test``.
-        sample_rate_hz: of the sounds in memory.
+        spec: of the network: sizes of pictures and the rate of sounds in memory follow it.
         validation_share: share of the train split's sources that validation takes.
 
     Raises:
@@ -92,9 +97,11 @@ def load_material(folder: Path, *, part: str, sample_rate_hz: int, validation_sh
     sounds = _read_rows(folder / "audio.csv", belongs, "file", ())
     clips = _read_rows(folder / "videos.csv", belongs, "video_id", CLIP_COLUMNS)
     return Material(
-        photographs=_in_parallel(lambda row: _read_photograph(folder, row), photographs),
-        sounds=_in_parallel(lambda row: _read_sound(folder, row, sample_rate_hz), sounds),
-        clips=_in_parallel(lambda row: _read_clip(folder, row, sample_rate_hz), clips),
+        photographs=_in_parallel(
+            lambda row: _read_photograph(folder, row, round(PHOTOGRAPH_SHARE * spec.frame_height)), photographs
+        ),
+        sounds=_in_parallel(lambda row: _read_sound(folder, row, spec.spectrogram.sample_rate_hz), sounds),
+        clips=_in_parallel(lambda row: _read_clip(folder, row, spec), clips),
     )
 
 
@@ -132,13 +139,13 @@ def _in_parallel(read: Callable[[Row], T], rows: list[Row]) -> list[T]:
         return list(pool.map(read, rows))
 
 
-def _read_photograph(folder: Path, row: Row) -> Photograph:
+def _read_photograph(folder: Path, row: Row, longer_side: int) -> Photograph:
     path = folder / "images" / row["file"]
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if pixels is None:
         raise AvolError(f"{path}: not a readable picture; restore it or take it out of images.csv.")
     height, width = pixels.shape[:2]
-    zoom = PHOTOGRAPH_SIDE / max(height, width)
+    zoom = longer_side / max(height, width)
     size = (max(8, round(width * zoom)), max(8, round(height * zoom)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
     rgb = np.ascontiguousarray(small[:, :, ::-1], dtype=np.uint8)
@@ -150,7 +157,7 @@ def _read_sound(folder: Path, row: Row, sample_rate_hz: int) -> Sound:
     return Sound(label=row["class"], file=row["file"], samples=samples)
 
 
-def _read_clip(folder: Path, row: Row, sample_rate_hz: int) -> Clip:
+def _read_clip(folder: Path, row: Row, spec: ModelSpec) -> Clip:
     path = folder / "videos" / row["file"]
     try:
         boxes = list(parse_boxes(row["box_x0y0x1y1_norm"]))
@@ -158,9 +165,8 @@ def _read_clip(folder: Path, row: Row, sample_rate_hz: int) -> Clip:
     except ValueError as error:
         raise AvolError(f"{folder / 'videos.csv'}: box of {row['file']}: {error}; write x0,y0,x1,y1.") from None
     source = open_source(path)
-    with VideoReader(
-        source, frame_height=CLIP_FRAME_SIDE, frame_width=CLIP_FRAME_SIDE, rate_hz=CLIP_FRAMES_PER_SECOND
-    ) as reader:
+    side = round(CLIP_FRAME_SHARE * spec.frame_height)
+    with VideoReader(source, frame_height=side, frame_width=side, rate_hz=CLIP_FRAMES_PER_SECOND) as reader:
         kept = [(frame.time_seconds, frame.pixels) for frame in reader if frame.pixels is not None]
     return Clip(
         label=row["class"],
@@ -169,7 +175,7 @@ def _read_clip(folder: Path, row: Row, sample_rate_hz: int) -> Clip:
         source_visible=row["source_visible"] != "no",
         frames=np.stack([pixels for _, pixels in kept]),
         times_seconds=np.array([time for time, _ in kept]),
-        samples=_read_samples(path, sample_rate_hz, zero_seconds=source.zero_seconds),
+        samples=_read_samples(path, spec.spectrogram.sample_rate_hz, zero_seconds=source.zero_seconds),
         boxes=boxes,
         box_time_seconds=box_time_seconds,
     )

@@ -15,8 +15,8 @@ class Spectrogram(nn.Module):
 
     A plain ``Conv1d`` whose filters are the Hann-weighted cosines and sines of the wanted FFT bins: portable to every
     runtime (STFT and DFT operators are not) and free of padding, so a long track can be cut into chunks whose columns
-    are exactly those of the whole. Power over window energy: full-scale white noise and a full-scale sine are of the
-    order of 1 whatever the window. Float32 always: the floor of 1e-6 and its logarithm do not survive half precision.
+    are exactly those of the whole. Power over window energy: white noise has the same
+    power whatever the window. Float32 always: the floor of 1e-6 and its logarithm do not survive half precision.
     """
 
     basis: Tensor

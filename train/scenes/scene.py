@@ -25,7 +25,7 @@ class SyntheticScene:
         aspect: width to height of the world; a frame of other proportions is squashed, as the runtime does.
         turns: who sounds when; by default one object at a time.
         places: of the objects that can sound.
-        background: one of :data:`~avol.train.scenes.backgrounds.BACKGROUNDS`, but for ``stage`` drawn at random.
+        background: one of :data:`~avol.train.scenes.backgrounds.BACKGROUNDS`, drawn at random if not given.
         silent_things: how many things there are that never sound.
     """
 
