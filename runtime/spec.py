@@ -89,7 +89,7 @@ class ModelSpec:
         spectrogram: how sound becomes the audio tower's input.
         threshold: calibrated score from which a frame counts as sounding.
         calibration: Platt scaling, already part of the exported head.
-        weights_sha256: hash of the weights in half precision, the model's identity; empty while training.
+        weights_sha256: hash of the checkpoint's weights, from which all graphs were made; empty while training.
         training: what it was trained on, free text by key.
         versions: of the libraries that made it.
     """

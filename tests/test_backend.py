@@ -209,7 +209,7 @@ def test_another_system_is_refused(model: Path) -> None:
 
 def test_without_onnxruntime(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(AvolError, match=r"^onnxruntime: not installed; pip install 'avol\[cpu\]'"):
+    with pytest.raises(AvolError, match=r"^onnxruntime: not installed; pip install '\.\[cpu\]'"):
         OnnxBackend(model)
 
 

@@ -87,10 +87,9 @@ def _float32(tensor: Tensor) -> Tensor:
 
 
 def _hash_weights(state: dict[str, Tensor]) -> str:
-    """SHA-256 over names and half-precision values in order of name: the same for a run and for what ships of it."""
+    """SHA-256 over names and float32 values in order of name: the same in half-precision and float32 storage."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
-        values = state[name].half() if state[name].is_floating_point() else state[name]
-        digest.update(values.float().numpy().tobytes())
+        digest.update(_float32(state[name]).to(torch.float32).numpy().tobytes())
     return digest.hexdigest()
