@@ -91,5 +91,5 @@ def _hash_weights(state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
-        digest.update(_float32(state[name]).to(torch.float32).numpy().tobytes())
+        digest.update(_float32(state[name]).float().numpy().tobytes())
     return digest.hexdigest()
