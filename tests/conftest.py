@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -30,6 +31,11 @@ def _share_the_cores() -> None:
 
 
 _share_the_cores()
+
+# A developer's run looks for new failures; in continuous integration the same commit always has the same answer.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 def _lacks_gpu() -> str | None:
