@@ -41,6 +41,7 @@ COMMANDS = {
     "train": Command(module="avol.apps.train", help="Train a model.", extra="train"),
     "eval": Command(module="avol.apps.eval", help="Measure how well a model finds sources.", extra="train"),
     "export": Command(module="avol.apps.export", help="Turn a checkpoint into graphs for devices.", extra="export"),
+    "figures": Command(module="avol.apps.figures", help="Draw a network, its training and its finds.", extra="train"),
     "bench": Command(module="avol.apps.bench", help="Measure how fast a model runs here.", extra="cpu"),
 }
 
@@ -54,6 +55,7 @@ EXTRAS_WITH = {
     "torch": ("train", "export"),
     "torchaudio": ("train", "export"),
     "safetensors": ("train", "export"),
+    "matplotlib": ("train",),
     "onnx": ("export",),
     "onnxscript": ("export",),
     "gradio": ("demo",),
