@@ -1,6 +1,6 @@
 """Random tunes on freely available sampled instruments, as more sounds to train on.
 
-    python reports/material/render_sounds.py OUT --soundfont FILE.sf2 ... --pack FOLDER ...
+    python reports/material/render_sounds.py OUT --soundfont FILE.sf2 ... --pack FOLDER ... --patches FOLDER ...
 
 Where the files come from is in README.md beside this script. OUT has the layout of the labelled material
 (``audio.csv`` beside ``audio/``, and empty lists of pictures and clips), for ``avol train --data OUT``.
@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import argparse
 import csv
-import re
 import sys
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
-from instruments import VOICES, Voice
-from numpy.typing import NDArray
+from instruments import HELD_OUT_PROGRAMS, KIT_CLASSES, LICENCES, PACK_LICENCE, VOICES, Voice
+from patches import Patches
+from players import BENDS_PER_SECOND, DRUM_BANK, RATE_HZ, SECONDS, Bend, Note, Pack, Samples, Soundfont
 
-RATE_HZ = 22_050
-SECONDS = 10
 FEWEST_RMS = 0.003  # of a rendering; below it, the soundfont has no such instrument
-DRUM_BANK = 128
-Samples = NDArray[np.float32]
-# Start and end in seconds, MIDI pitch or drum key, velocity 0..1.
-Note = tuple[float, float, int, float]
+LISTS = {
+    "audio.csv": ["file", "class", "licence", "kind", "split", "source"],
+    "images.csv": ["file", "class", "split"],
+    "videos.csv": ["file", "class", "split", "video_id", "source_visible", "box_time_s", "box_x0y0x1y1_norm"],
+}
 
 
 def tune(rng: np.random.Generator, voice: Voice) -> list[Note]:
@@ -69,84 +68,16 @@ def rhythm(rng: np.random.Generator, voice: Voice) -> list[Note]:
     return notes
 
 
-class Soundfont:
-    """Plays notes with the presets of a soundfont."""
-
-    def __init__(self, path: Path) -> None:
-        import tinysoundfont
-
-        self.name = path.stem
-        self.synth = tinysoundfont.Synth(samplerate=RATE_HZ, gain=-6)
-        self.font = self.synth.sfload(str(path))
-
-    def play(self, program: int, notes: list[Note], *, drums: bool) -> Samples:
-        """float32 mono."""
-        synth = self.synth
-        synth.notes_off()
-        synth.sounds_off()
-        if drums:
-            synth.program_select(9, self.font, DRUM_BANK, 0, True)
-        else:
-            synth.program_select(0, self.font, 0, program, False)
-        channel = 9 if drums else 0
-        events = [(start, 1, key, velocity) for start, _, key, velocity in notes]
-        events += [(end, 0, key, 0.0) for _, end, key, _ in notes]
-        chunks, now = [], 0
-        for time, on, key, velocity in sorted(events):
-            until = min(round(time * RATE_HZ), SECONDS * RATE_HZ)
-            if until > now:
-                chunks.append(self._generate(until - now))
-                now = until
-            if on:
-                synth.noteon(channel, key, round(127 * velocity))
-            else:
-                synth.noteoff(channel, key)
-        chunks.append(self._generate(SECONDS * RATE_HZ - now))
-        return np.concatenate(chunks)
-
-    def _generate(self, count: int) -> Samples:
-        stereo = np.frombuffer(bytes(self.synth.generate(count)), dtype=np.float32)
-        return stereo.reshape(-1, 2).mean(axis=1)
-
-
-class Pack:
-    """Plays notes with recorded ones: the nearest recording, resampled to the pitch."""
-
-    SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-
-    def __init__(self, folder: Path) -> None:
-        self.name = folder.name
-        self.notes = {}
-        for path in sorted(folder.rglob("*.mp3")):
-            if match := re.fullmatch(r"([A-G])(s|#)?(\d)", path.stem):
-                pitch = self.SEMITONES[match[1]] + (match[2] is not None) + 12 * (int(match[3]) + 1)
-                self.notes[pitch] = _decode(path)
-
-    def play(self, notes: list[Note]) -> Samples:
-        """float32 mono."""
-        out = np.zeros(SECONDS * RATE_HZ, np.float32)
-        for start, end, key, velocity in notes:
-            nearest = min(self.notes, key=lambda pitch: abs(pitch - key))
-            recording = self.notes[nearest]
-            step = 2 ** ((key - nearest) / 12)
-            count = min(int(len(recording) / step), round((end - start + 0.15) * RATE_HZ))
-            played = np.interp(np.arange(count) * step, np.arange(len(recording)), recording) * velocity
-            release = min(count, round(0.1 * RATE_HZ))
-            played[count - release :] *= np.linspace(1, 0, release)
-            first = round(start * RATE_HZ)
-            part = out[first : first + count]
-            part += played[: len(part)].astype(np.float32)
-        return out
-
-
-def _decode(path: Path) -> Samples:
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE_HZ)
-        frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
-        frames += resampler.resample(None)
-    samples = np.concatenate([frame.to_ndarray()[0] for frame in frames])
-    loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
-    return np.asarray(samples[loud[0] :], dtype=np.float32)
+def expression(rng: np.random.Generator, notes: list[Note]) -> Bend:
+    """Vibrato that comes and goes, and now and then a note that starts flat; in semitones."""
+    times = np.arange(SECONDS * BENDS_PER_SECOND) / BENDS_PER_SECOND
+    swell = np.interp(times, np.arange(SECONDS + 1), rng.uniform(0, 1, SECONDS + 1))
+    curve = rng.uniform(0.1, 0.45) * swell * np.sin(2 * np.pi * rng.uniform(4.5, 6.8) * times)
+    for start, _, _, _ in notes:
+        if rng.random() < 0.25:
+            length, depth = rng.uniform(0.08, 0.15), rng.uniform(0.3, 1.5)
+            curve -= depth * np.clip(1 - (times - start) / length, 0, 1) * (times >= start)
+    return curve
 
 
 @dataclass(frozen=True)
@@ -156,29 +87,58 @@ class Rendering:
     label: str
     source: str
     number: int
+    licence: str
     make: Callable[[], Samples]
 
 
-def renderings(soundfonts: list[Soundfont], packs: list[Pack], per_source: int) -> Iterator[Rendering]:
-    """Every class with every source that has it."""
+def renderings(fonts: list[Soundfont], packs: list[Pack], patches: list[Patches], count: int) -> Iterator[Rendering]:
+    """Every class with every source that has it, ``count`` times, and once with every further preset."""
     for label, voice in VOICES.items():
-        for number in range(per_source):
-            for position, font in enumerate(soundfonts):
-                rng = np.random.default_rng([sum(label.encode()), position, number])
-                notes = rhythm(rng, voice) if voice.drum_keys else tune(rng, voice)
-                program = 0 if voice.drum_keys else voice.programs[number % len(voice.programs)]
-                drums = bool(voice.drum_keys)
-                yield Rendering(
-                    label, font.name, number, lambda f=font, p=program, n=notes, d=drums: f.play(p, n, drums=d)
-                )
-            for position, pack in enumerate(packs):
-                if any(pack.name == f"tonejs-instrument-{name}-mp3" for name in voice.packs):
-                    rng = np.random.default_rng([sum(label.encode()), 100 + position, number])
-                    notes = tune(rng, voice)
-                    yield Rendering(label, pack.name, number, lambda p=pack, n=notes: p.play(n))
+        for position, font in enumerate(fonts):
+            yield from _with_soundfont(label, voice, font, position, count)
+        for position, pack in enumerate(packs):
+            for number in range(count if pack.instrument in voice.packs else 0):
+                notes = tune(_generator(label, 100 + position, number), voice)
+                yield Rendering(label, pack.name, number, PACK_LICENCE, partial(pack.play, notes))
+        for position, folder in enumerate(patches):
+            yield from _with_patches(label, voice, folder, 200 + position, count)
 
 
-def write(path: Path, samples: Samples) -> None:
+def _generator(label: str, source: int, number: int) -> np.random.Generator:
+    return np.random.default_rng([sum(label.encode()), source, number])
+
+
+def _with_soundfont(label: str, voice: Voice, font: Soundfont, position: int, count: int) -> Iterator[Rendering]:
+    drums, held_out = bool(voice.drum_keys), HELD_OUT_PROGRAMS.get(font.name, ())
+    programs = [0] if drums else [p for p in voice.programs if p not in held_out and font.has(voice.bank, p)]
+    if not programs or (font.is_kit and label not in KIT_CLASSES):
+        return
+    presets = [(DRUM_BANK if drums else voice.bank, programs[number % len(programs)]) for number in range(count)]
+    further = [preset for preset in voice.variants if font.has(*preset)]
+    further += presets[:1] if voice.bends else []
+    for number, (bank, program) in enumerate(presets + further):
+        rng = _generator(label, position, number)
+        notes = rhythm(rng, voice) if drums else tune(rng, voice)
+        bend = expression(rng, notes) if voice.bends and number >= count else None
+        yield Rendering(
+            label, font.name, number, LICENCES.get(font.name, ""), partial(font.play, bank, program, notes, bend)
+        )
+
+
+def _with_patches(label: str, voice: Voice, folder: Patches, position: int, count: int) -> Iterator[Rendering]:
+    keys = [key for key in voice.drum_keys if folder.has(key, drums=True)]
+    programs = [program for program in voice.programs if folder.has(program, drums=False) and voice.bank == 0]
+    for number in range(count if keys or programs else 0):
+        rng = _generator(label, position, number)
+        notes = rhythm(rng, voice) if keys else tune(rng, voice)
+        bend = expression(rng, notes) if voice.bends and number % 2 else None
+        program = None if keys else programs[number % len(programs)]
+        yield Rendering(
+            label, folder.name, number, LICENCES.get(folder.name, ""), partial(folder.play, program, notes, bend)
+        )
+
+
+def write_sound(path: Path, samples: Samples) -> None:
     """16-bit mono, peak at -3 dB."""
     scaled = samples * (0.7 * 32767 / np.abs(samples).max())
     with wave.open(str(path), "wb") as file:
@@ -188,44 +148,48 @@ def write(path: Path, samples: Samples) -> None:
         file.writeframes(scaled.astype("<i2").tobytes())
 
 
+def write_lists(out: Path, sounds: list[dict[str, str]]) -> None:
+    """The three lists; those of pictures and clips have a heading only."""
+    for name, columns in LISTS.items():
+        draft = out / f"{name}.part"
+        with draft.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(sounds if name == "audio.csv" else [])
+        draft.replace(out / name)
+
+
+def centroid_hz(samples: Samples) -> float:
+    """Centre of the power spectrum."""
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    return float(np.sum(power * np.fft.rfftfreq(len(samples), 1 / RATE_HZ)) / np.sum(power))
+
+
 def main() -> None:
-    """Render everything."""
+    """Render everything; print class, source, number, RMS before scaling in dB and spectral centroid in Hz of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--soundfont", type=Path, nargs="*", default=[])
     parser.add_argument("--pack", type=Path, nargs="*", default=[])
+    parser.add_argument("--patches", type=Path, nargs="*", default=[])
     parser.add_argument("--per-source", type=int, default=6, help="files per class and source (default: 6)")
     arguments = parser.parse_args()
     (arguments.out / "audio").mkdir(parents=True, exist_ok=True)
+    fonts, packs = [Soundfont(path) for path in arguments.soundfont], [Pack(path) for path in arguments.pack]
+    patches = [Patches(path) for path in arguments.patches]
     rows = []
-    fonts = [Soundfont(path) for path in arguments.soundfont]
-    for item in renderings(fonts, [Pack(path) for path in arguments.pack], arguments.per_source):
+    for item in renderings(fonts, packs, patches, arguments.per_source):
         samples = item.make()
         rms = float(np.sqrt(np.mean(np.square(samples))))
         if rms < FEWEST_RMS:
             print(f"{item.label} with {item.source}: silent, left out", file=sys.stderr)
             continue
+        print(item.label, item.source, item.number, f"{20 * np.log10(rms):.1f} dB {centroid_hz(samples):.0f} Hz")
         name = f"{item.label}__{item.source}__{item.number}.wav"
-        write(arguments.out / "audio" / name, samples)
-        rows.append(
-            {
-                "file": name,
-                "class": item.label,
-                "split": "train",
-                "kind": "synthesised_from_sampled_notes",
-                "source": item.source,
-            }
-        )
-    lists = {
-        "audio.csv": ["file", "class", "split", "kind", "source"],
-        "images.csv": ["file", "class", "split"],
-        "videos.csv": ["file", "class", "split", "video_id", "source_visible", "box_time_s", "box_x0y0x1y1_norm"],
-    }
-    for list_name, columns in lists.items():
-        with (arguments.out / list_name).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows if list_name == "audio.csv" else [])
+        write_sound(arguments.out / "audio" / name, samples)
+        facts = {"file": name, "class": item.label, "licence": item.licence, "source": item.source}
+        rows.append({**facts, "kind": "synthesised_from_sampled_notes", "split": "train"})
+    write_lists(arguments.out, rows)
     print(f"{len(rows)} files in {arguments.out}")
 
 
