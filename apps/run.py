@@ -56,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     options = _options(arguments)
     with _termination_cleans_up(), OnnxBackend(arguments.model or bundled_model_folder()) as backend:
         system = AvolNetSystem(backend)
-        with _folder_for_results(arguments.output_dir), _Progress() as progress:
+        timeline_folder = arguments.json.parent if arguments.json is not None else None
+        with _folder_for_results(arguments.output_dir), _folder_for_results(timeline_folder), _Progress() as progress:
             summary = run_on_video(options, system, progress)
         description = f"{backend.spec.name}, {backend.name} {backend.precision}"
     _report(options, summary, description)
@@ -81,7 +82,7 @@ def _options(arguments: argparse.Namespace) -> RunOptions:
 
 @contextlib.contextmanager
 def _folder_for_results(folder: Path | None) -> Iterator[None]:
-    """Create the folder of ``--output-dir`` and its parents where missing; take them away again if nothing got there.
+    """Create a folder for results and its parents where missing; take them away again if nothing got there.
 
     Raises:
         AvolError: it cannot be created.
@@ -94,9 +95,7 @@ def _folder_for_results(folder: Path | None) -> Iterator[None]:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 reason = os.strerror(error.errno) if error.errno else str(error)
-                raise AvolError(
-                    f"{folder}: cannot be a folder for results: {reason}. Choose another --output-dir."
-                ) from None
+                raise AvolError(f"{folder}: cannot be a folder for results: {reason}. Choose another.") from None
         yield
     finally:
         for path in missing:

@@ -8,6 +8,7 @@ import math
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -32,7 +33,18 @@ from avol.runtime.model_folder import bundled_model_folder
 from avol.runtime.pipeline import RunOptions, RunSummary, run_on_video
 from avol.runtime.timeline import read_timeline
 from fake_system import DARK, EAR_SECONDS, GRID, LIT, SPEC, SquareSystem
-from media_factory import BACKGROUND, SQUARE, AudioTrack, Rgb, VideoTrack, bursts, cut, damage, write_media
+from media_factory import (
+    BACKGROUND,
+    SQUARE,
+    AudioTrack,
+    Rgb,
+    VideoTrack,
+    bursts,
+    cut,
+    damage,
+    write_media,
+    write_picture,
+)
 
 SECONDS, RATE = 2.0, 25
 BURSTS, BURST_SECONDS = [0.3, 1.3], 0.4
@@ -540,6 +552,10 @@ FAILS: dict[str, tuple[Callable[[Path, Path], Arguments], str]] = {
     "directory": (lambda clip, d: [d], "a directory"),
     "index cut off": (lambda clip, d: [cut(clip, d / "clip.mp4", keep=0.6)], "its index (the moov box) is missing"),
     "no video stream": (lambda clip, d: [write_media(d / "clip.m4a", None, sound())], "no video stream"),
+    "still picture": (
+        lambda clip, d: [write_picture(d / "still.png", np.full((48, 64, 3), 90, np.uint8))],
+        "still.png: a still picture without sound. Give a video, or a sound for it with --audio",
+    ),
     "other sound missing": (lambda clip, d: [clip, "--audio", d / "a.wav"], "a.wav: no such file"),
     "other sound without": (
         lambda clip, d: [clip, "--audio", write_media(d / "a.mp4", pictures(seconds=0.2))],
@@ -551,7 +567,7 @@ FAILS: dict[str, tuple[Callable[[Path, Path], Arguments], str]] = {
     ),
     "folder cannot be": (lambda clip, d: [clip, "--output-dir", "/proc/new"], "/proc/new: cannot be a folder"),
     "folder is a file": (lambda clip, d: [clip, "--output-dir", clip], "clip.mp4: cannot be a folder for results"),
-    "timeline nowhere": (lambda clip, d: [clip, "--json", d / "no" / "t.json"], "no does not exist. Create it"),
+    "timeline in a file": (lambda clip, d: [clip, "--json", clip / "t.json"], "cannot be a folder for results"),
     "timeline a folder": (lambda clip, d: [clip, "--json", d], "exists and is not a regular file"),
     "over the input": (lambda clip, d: [clip, "--json", clip], "clip.mp4: is the input"),
     "one name twice": (lambda clip, d: [clip, "--json", clip.with_name("clip.avol.mp4")], "would be the same file"),
@@ -595,6 +611,25 @@ def test_what_must_fail_is_one_line_and_no_trace(
     assert captured.err.endswith(".\n")
     assert fact in captured.err
     assert contents(tmp_path) == before
+
+
+def test_folder_of_the_timeline_is_made(clip: Path, tmp_path: Path) -> None:
+    assert cli.main_run([str(clip), "--no-video", "--json", str(tmp_path / "new" / "deep" / "t.json")]) == 0
+    assert [path.name for path in (tmp_path / "new" / "deep").iterdir()] == ["t.json"]
+
+
+def test_still_picture_with_a_sound(clip: Path, tmp_path: Path) -> None:
+    still = write_picture(tmp_path / "still.png", np.full((48, 64, 3), 90, np.uint8))
+    assert cli.main_run([str(still), "--audio", str(clip)]) == 0
+    assert len(read_timeline(tmp_path / "still.avol.json")["frames"]) == 1
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_mistake(clip: Path, closed: str) -> None:
+    """As a daemon may start it."""
+    command_line = f"{shlex.quote(sys.executable)} -m avol run {shlex.quote(str(clip))} --no-video {closed}"
+    assert subprocess.run(command_line, shell=True, capture_output=True, check=False).returncode == 0
+    assert clip.with_name("clip.avol.json").is_file()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

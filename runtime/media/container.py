@@ -41,6 +41,12 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         yield container
 
 
+def is_picture_file(container: InputContainer) -> bool:
+    """Whether a file holds one picture (PNG, JPEG, WebP ...) and no film."""
+    name = container.format.name
+    return name == "image2" or (name.endswith("_pipe") and name != "gif_pipe")  # which may move
+
+
 def video_stream_of(container: InputContainer, path: Path) -> VideoStream:
     """The video stream that is used; cover pictures of audio files do not count.
 

@@ -13,7 +13,14 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from avol.runtime.errors import AvolError
-from avol.runtime.media.container import Packets, audio_stream_of, codec_name, open_container, video_stream_of
+from avol.runtime.media.container import (
+    Packets,
+    audio_stream_of,
+    codec_name,
+    is_picture_file,
+    open_container,
+    video_stream_of,
+)
 from avol.runtime.media.picture import orientation_of
 from avol.runtime.media.timing import container_end_seconds, frame_seconds, packet_end_seconds, stream_end_seconds
 
@@ -85,11 +92,14 @@ def open_source(path: str | Path, audio_path: str | Path | None = None) -> Sourc
 
     Raises:
         AvolError: a file is missing, not a regular file, empty, not media or cut off in its index; ``path`` has no
-            video stream or no picture that decodes; ``audio_path`` has no sound that decodes.
+            video stream or no picture that decodes, or is a still picture and there is no ``audio_path``;
+            ``audio_path`` has no sound that decodes.
     """
     path, other = Path(path), None if audio_path is None else Path(audio_path)
     with open_container(path) as container:
         stream = video_stream_of(container, path)
+        if other is None and is_picture_file(container):
+            raise AvolError(f"{path}: a still picture without sound. Give a video, or a sound for it with --audio.")
         picture = _first_picture(container, stream, path)
         picture_seconds = frame_seconds(picture) or 0.0
         aspect = stream.sample_aspect_ratio or Fraction(1)
