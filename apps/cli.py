@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TextIO
 
 from avol import __version__
 from avol.runtime.errors import AvolError
@@ -38,6 +39,7 @@ class Command:
 
 COMMANDS = {
     "run": Command(module="avol.apps.run", help="Find and show what sounds in a video.", extra="cpu"),
+    "data": Command(module="avol.apps.data", help="Turn videos into pairs to train on.", extra="train"),
     "train": Command(module="avol.apps.train", help="Train a model.", extra="train"),
     "eval": Command(module="avol.apps.eval", help="Measure how well a model finds sources.", extra="train"),
     "export": Command(module="avol.apps.export", help="Turn a checkpoint into graphs for devices.", extra="export"),
@@ -127,6 +129,8 @@ def _execute(name: str, parser: argparse.ArgumentParser, parse: Callable[[], arg
 
 def _guard(program: str, dispatch: Callable[[], int]) -> int:
     """Call ``dispatch``; an interrupt and a reader that has gone end the program quietly."""
+    # A daemon may start the program with its streams closed: what it says then goes nowhere.
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     try:
         try:
             status = dispatch()
@@ -143,6 +147,10 @@ def _guard(program: str, dispatch: Callable[[], int]) -> int:
     return (
         _mistake(program, f"standard output: cannot be written: {unwritten}.") if unwritten and not status else status
     )
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 (it lives as long as the program)
 
 
 def _flush() -> str:

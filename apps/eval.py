@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``avol eval``."""
     parser.add_argument("model", type=Path, help="a .safetensors checkpoint, or the folder of an exported model")
-    parser.add_argument("data", type=Path, help="folder with images.csv, audio.csv and videos.csv")
+    parser.add_argument("data", type=Path, nargs="+", help="folders with images.csv, audio.csv and videos.csv")
     parser.add_argument("--part", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there as well")
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from avol.runtime.atomic import AtomicOutput, write_error
     from avol.runtime.errors import AvolError
-    from avol.train.data.material import load_material
+    from avol.train.data.material import load_together
     from avol.train.evaluate import CHANCE, Evaluator
 
     output = None if arguments.json is None else AtomicOutput(arguments.json)  # a mistake shows before the work
@@ -36,22 +36,27 @@ def run(arguments: argparse.Namespace) -> int:
     labels = [name for name in spec.training.get("classes", "").split(", ") if name]
     if not labels:
         raise AvolError(f"{arguments.model}: its spec names no trained classes; evaluate a model trained with --data.")
-    material = load_material(arguments.data, part=arguments.part, spec=spec)
-    figures = Evaluator(material, spec, labels).everything(localise)
-    if not figures:
+    material = load_together(arguments.data, part=arguments.part, spec=spec)
+    data = ", ".join(map(str, arguments.data))
+    results = Evaluator(material, spec, labels).everything(localise)
+    if not results.figures:
         raise AvolError(
-            f"{arguments.data}: its {arguments.part} part holds too little of the model's classes to measure; add "
+            f"{data}: its {arguments.part} part holds too little of the model's classes to measure; add "
             "photographs, sounds or clips of four unlike ones."
         )
-    print(f"{arguments.model}: {spec.name} {spec.weights_sha256[:12]}, {arguments.part} part of {arguments.data}")
-    for name, figure in figures.items():
+    print(f"{arguments.model}: {spec.name} {spec.weights_sha256[:12]}, {arguments.part} part of {data}")
+    for name, figure in results.figures.items():
         chance = f"  (chance {100 * CHANCE[name]:.0f} %)" if name in CHANCE else ""
         print(f"  {name:<42} {figure}{chance}")
     if output is not None:
         record = {
             "model": {"name": spec.name, "sha256": spec.weights_sha256},
             "part": arguments.part,
-            "figures": {name: dataclasses.asdict(figure) for name, figure in figures.items()},
+            "figures": {name: dataclasses.asdict(figure) for name, figure in results.figures.items()},
+            "by_class": {
+                name: {label: {"value": value, "count": count} for label, (value, count) in classes.items()}
+                for name, classes in results.by_class.items()
+            },
         }
         with output:
             try:

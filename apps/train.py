@@ -1,4 +1,4 @@
-"""``avol train``: train a model on labelled photographs, sounds and clips, on synthetic scenes, or on both."""
+"""``avol train``: train on prepared videos, on labelled photographs, sounds and clips, or on synthetic scenes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from avol.runtime.spec import ModelSpec
-    from avol.train.anchors import ClassAnchors
-    from avol.train.loop import DrawBatch
+    import torch
+
+    from avol.train.recipes import Recipe
 
 EXAMPLES = """\
 examples:
   avol train                                        on synthetic scenes alone, into runs/avol-128-half-width/
+  avol train --data pairs                           on the videos that avol data prepare --out pairs has read
+  avol train --data pairs --recipe report           the same as the report did it
   avol train --data ../shared/data --steps 9000     on labelled photographs, sounds and clips, and scenes
+  torchrun --nproc-per-node 2 -m avol train --data pairs      with two GPUs
   avol export runs/avol-128-half-width/checkpoint.safetensors --out mine
 
 A run that was interrupted goes on where it was when the same command is given again.
@@ -24,20 +27,40 @@ A run that was interrupted goes on where it was when the same command is given a
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``avol train``."""
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with images.csv, audio.csv and videos.csv")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="made by avol data prepare, or with images.csv, audio.csv and videos.csv (these may be several)",
+    )
     parser.add_argument(
         "--preset", default="avol-128-half-width", metavar="NAME", help="network (default: %(default)s)"
     )
+    parser.add_argument("--recipe", default="avol", metavar="NAME", help="avol or report (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: runs/PRESET)")
-    parser.add_argument("--steps", type=int, default=1500, help="batches to learn from (default: %(default)s)")
-    parser.add_argument("--scenes", type=int, default=300, help="synthetic scenes to render (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="highest (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="batches to learn from (default: the recipe's epochs, else 3000)")
+    parser.add_argument("--epochs", type=int, help="passes over prepared pairs (default: the recipe's)")
+    parser.add_argument("--batch", type=int, help="prepared pairs at a time (default: the recipe's)")
+    parser.add_argument("--pairs-per-clip", type=int, metavar="N", help="in every epoch (default: the recipe's)")
+    parser.add_argument(
+        "--scenes",
+        type=int,
+        default=300,
+        help="synthetic scenes to render; without --data at least 50 (default: %(default)s)",
+    )
+    parser.add_argument("--learning-rate", type=float, metavar="R", help="highest (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="what the towers compute in; bfloat16 is twice as fast where the processor has it (default: %(default)s)",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="of the towers; auto: bfloat16 on a GPU. Twice as fast on processors that have it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--drawing-threads", type=int, default=1, metavar="N", help="batches made at a time (default: %(default)s)"
     )
 
 
@@ -47,48 +70,103 @@ def run(arguments: argparse.Namespace) -> int:
 
     import torch
 
-    from avol.train.loop import TrainingOptions, train
+    from avol.train.learner import read_run
+    from avol.train.loop import train
     from avol.train.network import build_network, preset_spec
+    from avol.train.parallel import join_team, leave_team
+    from avol.train.sources import open_training_source, options_of
 
     _check(arguments)
-    spec = preset_spec(arguments.preset)
+    spec, recipe = preset_spec(arguments.preset), _recipe(arguments)
     out: Path = arguments.out or Path("runs") / arguments.preset
+    device = _device(arguments.device)
+    precision = arguments.precision
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" else "float32"
+    training = {"recipe": recipe.name, "seed": str(arguments.seed), "precision": precision}
+    training["learning_rate"] = str(recipe.learning_rate)
+    read_run(out, spec.preset, training)  # another run in the folder shows before the work
+    team = join_team(device)
     torch.manual_seed(arguments.seed)
-    draw, anchors, training = _source(arguments, spec)
-    network = build_network(replace(spec, training=training))
-    options = TrainingOptions(
-        steps=arguments.steps,
-        learning_rate=arguments.learning_rate,
+    source = open_training_source(
+        arguments.data,
+        spec,
+        recipe,
         seed=arguments.seed,
-        precision=arguments.precision,
+        device=device,
+        steps=arguments.steps,
+        scenes=arguments.scenes,
     )
-    steps = train(network, draw, options, out, anchors=anchors)
-    print(f"{out / 'checkpoint.safetensors'}: {steps} steps; avol export turns it into graphs.")
+    steps = train(
+        build_network(replace(spec, training=source.training | training)),
+        source.batch_at,
+        options_of(
+            recipe,
+            source,
+            seed=arguments.seed,
+            precision=precision,
+            drawing_threads=arguments.drawing_threads,
+        ),
+        out,
+        anchors=source.anchors,
+        validation=source.validation,
+        device=device,
+        team=team,
+    )
+    leave_team()
+    if team.leads:
+        print(f"{out / 'checkpoint.safetensors'}: {steps} steps; avol export turns it into graphs.")
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    lowest = {"steps": 1, "scenes": 0 if arguments.data is not None else 50, "learning_rate": 1e-9, "seed": 0}
+    lowest = {"steps": 1, "epochs": 1, "batch": 2, "pairs_per_clip": 1, "learning_rate": 1e-9, "seed": 0}
+    lowest |= {"scenes": 0 if arguments.data else 50, "drawing_threads": 1}
     for name, least in lowest.items():
-        if not getattr(arguments, name) >= least:  # not a number fails as well
+        value = getattr(arguments, name)
+        if value is not None and not value >= least:  # not a number fails as well
             raise argparse.ArgumentError(None, f"--{name.replace('_', '-')} must be at least {least:g}")
 
 
-def _source(arguments: argparse.Namespace, spec: ModelSpec) -> tuple[DrawBatch, ClassAnchors, dict[str, str]]:
-    """What draws batches, an anchor for each of its classes, and what the spec says of the training."""
-    from avol.train.anchors import ClassAnchors
-    from avol.train.data.batches import BatchPlan, BatchSource
-    from avol.train.data.material import load_material
-    from avol.train.data.scene_pool import ScenePool
-    from avol.train.scenes import KINDS
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    """The named recipe with what was asked for instead."""
+    from dataclasses import replace
 
-    pool = ScenePool(spec, scenes=arguments.scenes) if arguments.scenes else None
-    training = {"steps": str(arguments.steps), "seed": str(arguments.seed), "scenes": str(arguments.scenes)}
-    if arguments.data is None:
-        assert pool is not None
-        return pool.draw_batch, ClassAnchors(len(KINDS), spec.embedding_size), training
-    material = load_material(arguments.data, part="train", spec=spec)
-    source = BatchSource(material, pool, spec, BatchPlan())
-    training |= {"classes": ", ".join(source.trained_labels), "photographs": str(len(material.photographs))}
-    training |= {"sounds": str(len(material.sounds)), "clips": str(len(material.clips))}
-    return source.draw, ClassAnchors(len(source.index), spec.embedding_size), training
+    from avol.train.recipes import RECIPES
+
+    if arguments.recipe not in RECIPES:
+        raise argparse.ArgumentError(None, f"--recipe must be one of {', '.join(RECIPES)}")
+    recipe = RECIPES[arguments.recipe]
+    given = {name: getattr(arguments, name) for name in ("epochs", "batch", "learning_rate")}
+    recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
+    if arguments.pairs_per_clip is not None:
+        stages = tuple(replace(stage, pairs_per_clip=arguments.pairs_per_clip) for stage in recipe.stages)
+        recipe = replace(recipe, stages=stages)
+    return recipe
+
+
+def _device(name: str) -> torch.device:
+    """The device asked for; this process's own of several GPUs.
+
+    Raises:
+        AvolError: it is not there.
+    """
+    import os
+
+    import torch
+
+    from avol.runtime.errors import AvolError
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and (rank := os.environ.get("LOCAL_RANK")):
+        name = f"cuda:{rank}"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise AvolError(f"--device {name}: cannot be used ({reason}); choose cpu or another.") from None
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from avol.train.anchors import ClassAnchors
+from avol.train.data.batch import seeded
 from avol.train.data.scene_pool import SceneMoment, ScenePool, scene_moments
-from avol.train.loop import TrainingOptions, train
+from avol.train.loop import train
 from avol.train.metrics import peak_position, point_in_boxes
 from avol.train.network import AvolNet, build_network, preset_spec
+from avol.train.recipes import TrainingOptions
 from avol.train.scenes import KINDS
 
 STEPS = 250
@@ -45,7 +47,8 @@ def exam(tmp_path_factory: pytest.TempPathFactory) -> Exam:
     pool = ScenePool(spec, scenes=200)
     options = TrainingOptions(steps=STEPS, warmup_steps=30, checkpoint_every=STEPS)
     anchors = ClassAnchors(len(KINDS), spec.embedding_size)
-    train(network, pool.draw_batch, options, tmp_path_factory.mktemp("run"), anchors=anchors)
+    batch_at = seeded(pool.draw_batch, options.seed, torch.device("cpu"))
+    train(network, batch_at, options, tmp_path_factory.mktemp("run"), anchors=anchors)
     moments = [moment for seed in range(120) for moment in scene_moments(seed, spec) if len(moment.kinds) > 2]
     half = len(moments) // 2  # moments of one scene are neighbours: half of the list away is another scene
     absent = [_first(moments, lambda other, m=moment: other.sounding not in m.kinds) for moment in moments]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +20,10 @@ from torch import Tensor
 from avol.runtime.errors import AvolError
 from avol.train.anchors import ClassAnchors
 from avol.train.checkpoint import load_checkpoint
-from avol.train.data.batch import Batch
-from avol.train.loop import TrainingOptions, learning_rate_at, train
+from avol.train.data.batch import Batch, BatchAt, TensorBatch, seeded
+from avol.train.loop import train
 from avol.train.network import AvolNet, preset_spec
+from avol.train.recipes import TrainingOptions, learning_rate_at
 
 SPEC = preset_spec("avol-128-half-width")
 KINDS = 3
@@ -47,7 +49,8 @@ def draw(rng: np.random.Generator) -> Batch:
     frames = rng.integers(60, 120, (2 * KINDS, 128, 128, 3), dtype=np.uint8)
     for number, frame in enumerate(frames):
         y, x = rng.integers(0, 64, 2)
-        frame[y : y + 64, x : x + 64] = colours[number % KINDS]
+        # Not flat: where many cells share a maximum, rounding decides which of them gets the gradient.
+        frame[y : y + 64, x : x + 64] = colours[number % KINDS] + rng.integers(-30, 30, (64, 64, 3))
     times = np.arange(SPEC.spectrogram.clip_samples) / SPEC.spectrogram.sample_rate_hz
     tones = [0.3 * np.sin(2 * np.pi * hertz * times + rng.uniform(0, 6)) for hertz in (300, 1200, 4000)]
     samples = np.stack([*tones, np.zeros_like(times)]).astype(np.float32)
@@ -58,6 +61,10 @@ def draw(rng: np.random.Generator) -> Batch:
     return Batch(
         frames, samples, matches, np.ones_like(matches), (seen, np.ones_like(seen)), (heard, np.ones_like(heard))
     )
+
+
+def batch_at(seed: int) -> BatchAt:
+    return seeded(draw, seed, torch.device("cpu"))
 
 
 def small_network(seed: int = 0) -> AvolNet:
@@ -71,14 +78,11 @@ def run(out: Path, options: TrainingOptions = OPTIONS, *, network: AvolNet | Non
     network = network or small_network()
     torch.manual_seed(1)
     anchors = ClassAnchors(KINDS, SPEC.embedding_size)
-    drawn = 0
 
-    def draw_or_stop(rng: np.random.Generator) -> Batch:
-        nonlocal drawn
-        drawn += 1
-        if drawn - 1 == stop_at:
+    def draw_or_stop(step: int) -> TensorBatch:
+        if step == stop_at:
             raise InterruptedRunError
-        return draw(rng)
+        return batch_at(options.seed)(step)
 
     train(network, draw_or_stop, options, out, anchors=anchors)
     return network
@@ -102,7 +106,7 @@ def test_learns_what_belongs_together(tmp_path: Path) -> None:
     assert log[-1]["loss"] < 0.6 * log[0]["loss"]
     assert log[-1]["accuracy"] > 0.85
     assert not network.training
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "log.jsonl", "state.pt"]
+    assert {"checkpoint.safetensors", "log.jsonl", "state.pt"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_bfloat16_learns_too(tmp_path: Path) -> None:
@@ -133,11 +137,78 @@ def test_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
         assert_equal(moments, states[1]["optimizer"]["state"][index])
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_request_to_stop_finishes_the_step_and_saves_it(tmp_path: Path, number: signal.Signals) -> None:
+    whole = run(tmp_path / "whole")
+    before = signal.getsignal(number)
+    torch.manual_seed(1)
+    anchors, network = ClassAnchors(KINDS, SPEC.embedding_size), small_network()
+
+    def request_at_fourth(_: torch.nn.Module, __: object, ___: Tensor) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            signal.raise_signal(number)
+
+    calls = 0
+    handle = network.audio_tower.register_forward_hook(request_at_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        train(network, batch_at(OPTIONS.seed), OPTIONS, tmp_path / "parts", anchors=anchors)
+    handle.remove()
+    assert signal.getsignal(number) == before
+    assert torch.load(tmp_path / "parts" / "state.pt", weights_only=True)["step"] == 4
+    assert_equal(whole.state_dict(), run(tmp_path / "parts", network=small_network(seed=9)).state_dict())
+
+
+def test_log_of_steps_made_again_is_dropped(tmp_path: Path) -> None:
+    options = replace(OPTIONS, log_every=1)
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path, options, stop_at=5)
+    assert [record["step"] for record in records(tmp_path)] == [1, 2, 3, 4, 5]
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 6, "los')
+    run(tmp_path, options)
+    assert [record["step"] for record in records(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_checkpoint_that_got_lost_is_written_again(tmp_path: Path) -> None:
+    run(tmp_path)
+    checkpoint = (tmp_path / "checkpoint.safetensors").read_bytes()
+    (tmp_path / "checkpoint.safetensors").unlink()
+    run(tmp_path, network=small_network(seed=99))
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == checkpoint
+
+
+def test_checkpoint_without_a_state_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"somebody's")
+    assert_refused(tmp_path, "checkpoint.safetensors", "without state.pt", "choose another --out")
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == b"somebody's"
+
+
+def test_validation_is_logged_and_learns_nothing(tmp_path: Path) -> None:
+    options = replace(OPTIONS, validate_every=2)
+    with_validation, without = small_network(), small_network()
+    torch.manual_seed(1)
+    train(with_validation, batch_at(3), options, tmp_path / "a", validation=[batch_at(50)(0), batch_at(51)(0)])
+    train(without, batch_at(3), options, tmp_path / "b")
+    assert_equal(with_validation.state_dict(), without.state_dict())
+    validations = [record for record in records(tmp_path / "a") if "validation_loss" in record]
+    assert [record["step"] for record in validations] == [2, 4, 6]
+    assert all(0 <= record["validation_accuracy"] <= 1 for record in validations)
+
+
+def test_log_tells_how_fast_it_went(tmp_path: Path) -> None:
+    run(tmp_path)
+    for record in records(tmp_path):
+        assert record["pairs_per_second"] > 0
+        assert 0 <= record["waiting_share"] <= 1
+
+
 def test_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     run(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     run(tmp_path, network=small_network(seed=99))
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_seed_decides_the_batches(tmp_path: Path) -> None:
@@ -197,9 +268,9 @@ def test_run_of_another_preset(tmp_path: Path) -> None:
 def test_run_on_other_classes(tmp_path: Path) -> None:
     run(tmp_path)
     with pytest.raises(AvolError, match="holds a run on other classes; choose another --out"):
-        train(small_network(), draw, OPTIONS, tmp_path, anchors=ClassAnchors(KINDS + 1, SPEC.embedding_size))
+        train(small_network(), batch_at(0), OPTIONS, tmp_path, anchors=ClassAnchors(KINDS + 1, SPEC.embedding_size))
     with pytest.raises(AvolError, match="holds a run on other classes; choose another --out"):
-        train(small_network(), draw, OPTIONS, tmp_path)
+        train(small_network(), batch_at(0), OPTIONS, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 no archive"])
@@ -248,18 +319,19 @@ def test_full_disk_leaves_the_last_state(tmp_path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     with pytest.raises(InterruptedRunError):
         run(tmp_path, stop_at=5)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "log.jsonl"}
+    kept = ("state.pt", "checkpoint.safetensors")
+    before = {name: (tmp_path / name).read_bytes() for name in kept}
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(Path(__file__).parent)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.count("\n") == 1
     assert result.stdout.startswith(f"{tmp_path}/state.pt: cannot be written")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "log.jsonl"} == before
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == before
 
 
 def test_checkpoint_of_a_real_preset_loads(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = AvolNet(SPEC, width=0.5)
-    train(network, draw, replace(OPTIONS, steps=2, warmup_steps=1), tmp_path)
+    train(network, batch_at(0), replace(OPTIONS, steps=2, warmup_steps=1), tmp_path)
     assert_equal(load_checkpoint(tmp_path / "checkpoint.safetensors").state_dict(), network.state_dict())
 
 

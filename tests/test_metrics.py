@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from avol.train.metrics import (
+    _bilinear,
     bootstrap_interval,
+    centred_disc,
     correspondence_accuracy,
+    median_rule_iou,
     peak_position,
     point_in_boxes,
     ranking_auc,
@@ -96,6 +99,35 @@ def test_interval_has_the_width_of_the_normal_approximation() -> None:
     low, high = mean_of(values, [str(n) for n in range(400)])
     expected = 2 * 1.96 * values.std() / 20
     assert high - low == pytest.approx(expected, rel=0.1)
+
+
+def test_median_rule_worked_by_hand() -> None:
+    left_is_larger = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert median_rule_iou(left_is_larger, [(0, 0, 0.5, 1)]) == 1.0
+    assert median_rule_iou(left_is_larger, [(0.5, 0, 1, 1)]) == 0.0
+    # Half of the frame against a quarter inside it, against all of it, and against two boxes that make up a half.
+    assert median_rule_iou(left_is_larger, [(0, 0, 0.5, 0.5)]) == 0.5
+    assert median_rule_iou(left_is_larger, [(0, 0, 1, 1)]) == 0.5
+    assert median_rule_iou(left_is_larger, [(0, 0, 0.5, 0.5), (0, 0.5, 0.5, 1)]) == 1.0
+    assert median_rule_iou(left_is_larger, []) == 0.0
+    # Of a map without a largest half, some half counts all the same.
+    assert median_rule_iou(np.zeros((8, 8)), [(0, 0, 1, 1)]) == 0.5
+
+
+def test_bilinear_enlargement_is_that_of_opencv() -> None:
+    import cv2
+
+    small = np.random.default_rng(0).normal(size=(8, 5))
+    large = cv2.resize(small, (60, 60), interpolation=cv2.INTER_LINEAR)
+    assert np.allclose(_bilinear(8, 60) @ small @ _bilinear(5, 60).T, large, atol=1e-6)
+
+
+def test_centred_disc_covers_the_centre() -> None:
+    disc = centred_disc(8, 8)
+    assert disc.shape == (8, 8)
+    half = np.sqrt(1 / 8)  # a square of half the frame's area
+    assert median_rule_iou(disc, [(0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half)]) > 0.8
+    assert median_rule_iou(disc, [(0, 0, 0.2, 0.2)]) < 0.05
 
 
 def test_frames_of_one_video_are_not_independent() -> None:

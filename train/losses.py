@@ -37,6 +37,32 @@ def correspondence_loss(
     return (1 - balanced_weight) * softmax + balanced_weight * balanced
 
 
+def pair_loss(map_logits: Tensor, matches: Tensor, *, known: Tensor) -> Tensor:
+    """Binary cross-entropy of single pairs on the maximum of their maps (paper, section 4).
+
+    Args:
+        map_logits: float ``N x M x GH x GW``.
+        matches: bool ``N x M``, whether the pair is a true one.
+        known: bool ``N x M``, True for the pairs of the list; the others are not looked at.
+
+    Returns:
+        The scalar loss.
+    """
+    logits = map_logits.amax(dim=(2, 3))[known]
+    return F.binary_cross_entropy_with_logits(logits, matches[known].to(logits.dtype))
+
+
+def balanced_accuracy(map_logits: Tensor, matches: Tensor, known: Tensor) -> float:
+    """Mean of the shares of true and of false pairs that the sign of the largest logit gets right."""
+    scores = map_logits.amax(dim=(2, 3))
+    shares = [
+        (right[pairs]).float().mean().item()
+        for right, pairs in ((scores > 0, matches & known), (scores <= 0, ~matches & known))
+        if pairs.any()
+    ]
+    return sum(shares) / len(shares)
+
+
 def mean_log_exp(map_logits: Tensor) -> Tensor:
     """Soft maximum of maps: ``... x GH x GW`` to ``...``; unlike the maximum it sends a gradient to every cell."""
     cells = map_logits.flatten(-2)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating]
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 
 def correspondence_accuracy(true_scores: FloatArray, false_scores: FloatArray, threshold: float = 0.5) -> float:
@@ -39,10 +40,48 @@ def peak_position(map_values: FloatArray) -> tuple[float, float]:
     return (float(column) + 0.5) / width, (float(row) + 0.5) / height
 
 
-def point_in_boxes(point: tuple[float, float], boxes: list[tuple[float, float, float, float]]) -> bool:
+def point_in_boxes(point: tuple[float, float], boxes: list[Box]) -> bool:
     """Whether a point is inside any of the boxes ``(x0, y0, x1, y1)``, edges included."""
     x, y = point
     return any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in boxes)
+
+
+def median_rule_iou(map_values: FloatArray, boxes: list[Box], *, side: int = 224) -> float:
+    """Intersection over union of the upper half of a map with the union of boxes.
+
+    The map is brought to ``side x side`` bilinearly, and the half of the pixels with the larger values counts as found.
+
+    Source: the evaluation of VGG-SS and its followers (Chen et al., CVPR 2021, section 4), whose "cIoU" is the share of
+    pictures with a value of at least one half.
+
+    Args:
+        map_values: ``GH x GW``.
+        boxes: ``(x0, y0, x1, y1)``, 0..1 of the frame.
+        side: of the grid of pixels that are counted.
+    """
+    large = _bilinear(map_values.shape[0], side) @ map_values @ _bilinear(map_values.shape[1], side).T
+    found = np.zeros((side, side), np.bool_)
+    found.flat[np.argsort(large, axis=None, kind="stable")[side * side // 2 :]] = True
+    centres = (np.arange(side) + 0.5) / side
+    inside = np.zeros((side, side), np.bool_)
+    for x0, y0, x1, y1 in boxes:
+        inside |= ((centres >= y0) & (centres <= y1))[:, None] & ((centres >= x0) & (centres <= x1))[None, :]
+    union = np.count_nonzero(found | inside)
+    return np.count_nonzero(found & inside) / union if union else 0.0
+
+
+def _bilinear(cells: int, side: int) -> FloatArray:
+    """Weights of cells in pixels, ``side x cells``; centres of cells and pixels lie half a step from the edges."""
+    positions = np.clip((np.arange(side) + 0.5) * cells / side - 0.5, 0, cells - 1)
+    weights: FloatArray = np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(cells)))
+    return weights
+
+
+def centred_disc(height: int, width: int) -> FloatArray:
+    """A map that falls from the centre to the corners and has seen no picture: the control of the median rule."""
+    y, x = np.mgrid[:height, :width]
+    distances: FloatArray = np.hypot((y + 0.5) / height - 0.5, (x + 0.5) / width - 0.5)
+    return -distances
 
 
 def bootstrap_interval(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Tables = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # matches, known
+TensorTables = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``N`` pictures, ``M`` sounds.
+    """``N`` pictures, ``M`` sounds, as drawn.
 
     Attributes:
         frames: uint8 ``N x H x W x 3``.
@@ -29,3 +33,34 @@ class Batch:
     known: NDArray[np.bool_]
     seen: Tables
     heard: Tables
+
+
+@dataclass(frozen=True)
+class TensorBatch:
+    """The same on the device that learns; without tables of classes where the data has none."""
+
+    frames: Tensor
+    samples: Tensor
+    matches: Tensor
+    known: Tensor
+    seen: TensorTables | None = None
+    heard: TensorTables | None = None
+
+
+# The batch of a step. It depends on the step alone, so that a run that was cut off goes on as if it had not been.
+BatchAt = Callable[[int], TensorBatch]
+
+
+def to_device(batch: Batch, device: torch.device) -> TensorBatch:
+    """Copy a drawn batch to where it is learnt from."""
+
+    def moved(array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(device, non_blocking=True)
+
+    seen, heard = ((moved(matches), moved(known)) for matches, known in (batch.seen, batch.heard))
+    return TensorBatch(moved(batch.frames), moved(batch.samples), moved(batch.matches), moved(batch.known), seen, heard)
+
+
+def seeded(draw: Callable[[np.random.Generator], Batch], seed: int, device: torch.device) -> BatchAt:
+    """Batches whose chance comes from the seed and the number of the step."""
+    return lambda step: to_device(draw(np.random.default_rng([seed, step])), device)

@@ -112,6 +112,12 @@ class BatchSource:
         batch = Batch(frames, samples, matches, known, seen_tables, heard_tables)
         return batch if self.scenes is None else self._add_scenes(rng, batch, self.scenes)
 
+    def draw_pictures(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Pictures as batches have them, without sounds: ``N x H x W x 3``."""
+        seen = _choose(rng, self.photograph_labels, self.plan.photograph_labels)
+        seen += _choose(rng, self.clip_only_labels, self.plan.clip_only_labels)
+        return np.stack([picture.pixels for picture in self._draw_pictures(rng, seen, {})])
+
     def _draw_pictures(
         self, rng: np.random.Generator, seen: list[str], moments: dict[str, tuple[Clip, float]]
     ) -> list[Picture]:

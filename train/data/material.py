@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,10 @@ from avol.runtime.media.source import open_source
 from avol.runtime.media.video import VideoReader
 from avol.runtime.spec import ModelSpec
 from avol.train.data.cutouts import foreground_mask
+from avol.train.data.shards import PARTS, frame_side
 
-# Sides in memory as multiples of the network's frame: room to crop and turn.
-PHOTOGRAPH_SHARE = 1.375
-CLIP_FRAME_SHARE = 1.125
+PHOTOGRAPH_SHARE = 1.375  # side in memory as a multiple of the network's frame: room to crop and turn
 CLIP_FRAMES_PER_SECOND = 3.0
-PARTS = ("train", "validation", "test")
 CLIP_COLUMNS = ("video_id", "source_visible", "box_time_s", "box_x0y0x1y1_norm")
 
 Box = tuple[float, float, float, float]
@@ -105,6 +103,16 @@ def load_material(folder: Path, *, part: str, spec: ModelSpec, validation_share:
     )
 
 
+def load_together(folders: Sequence[Path], *, part: str, spec: ModelSpec) -> Material:
+    """The material of several labelled folders."""
+    parts = [load_material(folder, part=part, spec=spec) for folder in folders]
+    return Material(
+        photographs=[photograph for material in parts for photograph in material.photographs],
+        sounds=[sound for material in parts for sound in material.sounds],
+        clips=[clip for material in parts for clip in material.clips],
+    )
+
+
 def _part_filter(part: str, validation_share: float) -> Callable[[Row, str], bool]:
     """Test rows by their split column, validation by a hash of the source: adding files moves nobody."""
     if part not in PARTS:
@@ -165,7 +173,7 @@ def _read_clip(folder: Path, row: Row, spec: ModelSpec) -> Clip:
     except ValueError as error:
         raise AvolError(f"{folder / 'videos.csv'}: box of {row['file']}: {error}; write x0,y0,x1,y1.") from None
     source = open_source(path)
-    side = round(CLIP_FRAME_SHARE * spec.frame_height)
+    side = frame_side(spec)
     with VideoReader(source, frame_height=side, frame_width=side, rate_hz=CLIP_FRAMES_PER_SECOND) as reader:
         kept = [(frame.time_seconds, frame.pixels) for frame in reader if frame.pixels is not None]
     return Clip(

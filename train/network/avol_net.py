@@ -49,10 +49,14 @@ class FrameTower(nn.Module):
         )
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Embed frames; scaling to -1..1 is part of the network so that no caller can get it wrong."""
-        pixels = frames.permute(0, 3, 1, 2).float() * (1 / 127.5) - 1.0
-        grid: Tensor = self.embed(self.convs(pixels))
+        """Embed frames; scaling is part of the network so that no caller can get it wrong."""
+        grid: Tensor = self.embed(self.convs(self.scaled(frames)))
         return grid
+
+    @staticmethod
+    def scaled(frames: Tensor) -> Tensor:
+        """uint8 ``N x H x W x 3`` to float32 ``N x 3 x H x W`` in -1..1."""
+        return frames.permute(0, 3, 1, 2).float() * (1 / 127.5) - 1.0
 
 
 class AudioTower(nn.Module):
