@@ -70,7 +70,7 @@ def train(
         return first_step
     with (
         RunLog(out, first_step, active=team.leads) as log,
-        _Prefetch(batch_at, options.drawing_threads) as prefetch,
+        Prefetch(batch_at, options.drawing_threads) as prefetch,
         _StopRequest(active=team.size == 1) as stop,  # processes of a team would stop at different steps
     ):
         _learn(learner, prefetch, range(first_step, options.steps), validation, out, log, stop)
@@ -80,7 +80,7 @@ def train(
 
 def _learn(
     learner: Learner,
-    prefetch: _Prefetch,
+    prefetch: Prefetch,
     steps: range,
     validation: Sequence[TensorBatch],
     out: Path,
@@ -138,7 +138,7 @@ class _StopRequest:
         self.asked = True
 
 
-class _Prefetch:
+class Prefetch:
     """Batches in order, made ahead in threads (resizing and transforms release the interpreter lock)."""
 
     def __init__(self, batch_at: Callable[[int], TensorBatch], threads: int) -> None:
@@ -146,7 +146,7 @@ class _Prefetch:
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="draw")
         self.waited_seconds = 0.0
 
-    def __enter__(self) -> _Prefetch:
+    def __enter__(self) -> Prefetch:
         return self
 
     def __exit__(self, *_: object) -> None:
