@@ -1,24 +1,40 @@
-"""``avol data``: turn videos into training pairs, and look at what came out."""
+"""``avol data``: bring videos here, turn them into training pairs, and look at what came out."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+from typing import Any
 
 # Name -> module of this package with `add_arguments` and `run`, as for the subcommands of `avol` itself; and its help.
 ACTIONS = {
+    "fetch": ("avol.apps.data_fetch", "Download the clips of a list."),
     "prepare": ("avol.apps.data_prepare", "Turn videos into shards of small frames and sound."),
     "inspect": ("avol.apps.data_inspect", "Count and show what was prepared."),
 }
 
 
+class _ActionParser(argparse.ArgumentParser):
+    """A parser that imports its action's module when the action is asked for, and not before."""
+
+    def __init__(self, *, module: str = "", **options: Any) -> None:  # noqa: ANN401 (those of ArgumentParser)
+        super().__init__(**options)
+        self._module = module
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 (as the base class's overloads)
+        if self._module:
+            importlib.import_module(self._module).add_arguments(self)
+            self._module = ""
+        return super().parse_known_args(*arguments, **options)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Actions of ``avol data``, each with its options."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    actions = parser.add_subparsers(
+        dest="action", metavar="ACTION", required=True, title="actions", parser_class=_ActionParser
+    )
     for name, (module, help_line) in ACTIONS.items():
-        importlib.import_module(module).add_arguments(
-            actions.add_parser(name, help=help_line, description=help_line, allow_abbrev=False)
-        )
+        actions.add_parser(name, help=help_line, description=help_line, allow_abbrev=False, module=module)
 
 
 def run(arguments: argparse.Namespace) -> int | None:

@@ -1,86 +1,109 @@
-"""``avol data prepare``: any videos become pairs to train on."""
+"""``avol data prepare``: any videos become clips to train on."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from avol.train.data.prepare import Outcome
+
+PROBLEMS_SHOWN = 10
 EXAMPLES = """\
 examples:
   avol data prepare videos --out pairs
   avol data prepare one.mp4 more/ --out pairs --labels clips.csv --frames-per-second 5
 
-The same command again, with the same videos or more, reads only what is new. A run that was killed goes on.
+The same command again, with the same videos or more, reads only what is new; so does one after a kill. Files without
+sound, shorter than the second that a network hears at once, or the same as another are left out, and listed with what
+cannot be read in DIR/problems.csv.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``avol data prepare``."""
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("videos", type=Path, nargs="+", help="video files, or folders of them (all levels)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the clips")
+    parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="files, and folders of any depth")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the clips")
     parser.add_argument(
         "--preset", default="avol-128", metavar="NAME", help="network whose sizes to take (default: %(default)s)"
     )
     parser.add_argument(
-        "--frames-per-second", type=float, default=3.0, metavar="N", help="frames to keep (default: %(default)g)"
+        "--frames-per-second", type=float, default=3.0, metavar="N", help="to keep, up to 25 (default: %(default)g)"
     )
     parser.add_argument(
         "--piece-seconds", type=float, default=10.0, metavar="S", help="longest clip (default: %(default)g)"
     )
     parser.add_argument(
-        "--split", default="90:8:2", metavar="T:V:T", help="train, validation and test, by video (default: %(default)s)"
+        "--split", default="90:8:2", metavar="A:B:C", help="train, validation, test by video (default: %(default)s)"
     )
     parser.add_argument(
         "--labels",
         type=Path,
         metavar="CSV",
-        help="list with the columns file, label and video_id (either may be empty)",
+        help="list with the columns file, label, video_id (default: clips.csv in the folders)",
     )
+    parser.add_argument("--drop-still", action="store_true", help="leave out clips in which nothing moves (album art)")
+    parser.add_argument("--drop-silent", action="store_true", help="leave out clips without any sound to be heard")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per processor)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepare and report; gives the exit status."""
-    import sys
-    from collections import Counter
-
-    from avol.train.data.prepare import prepare, processors, read_labels
-    from avol.train.data.shards import ClipStore, Settings, frame_side
+    from avol.train.data.prepare import prepare
+    from avol.train.data.prepare_settings import Settings, frame_side
     from avol.train.network.presets import preset_spec
 
-    for name, lowest, highest in (("frames_per_second", 0.1, 60), ("piece_seconds", 1.0, 600), ("jobs", 1, 1024)):
-        value = getattr(arguments, name)
-        if value is not None and not lowest <= value <= highest:
-            raise argparse.ArgumentError(None, f"--{name.replace('_', '-')} must be between {lowest:g} and {highest:g}")
+    _check(arguments)
     spec = preset_spec(arguments.preset)
     settings = Settings(
-        preset=spec.preset,
-        side=frame_side(spec),
+        frame_side=frame_side(spec),
         sample_rate_hz=spec.spectrogram.sample_rate_hz,
+        margin_samples=-(-spec.spectrogram.clip_samples // 2),
         frames_per_second=arguments.frames_per_second,
         piece_seconds=arguments.piece_seconds,
         split=_split(arguments.split),
+        drop_still=arguments.drop_still,
+        drop_silent=arguments.drop_silent,
     )
-    labels = {} if arguments.labels is None else read_labels(arguments.labels)
-    jobs = arguments.jobs or processors()
-    outcome = prepare(arguments.videos, arguments.out, settings, labels=labels, jobs=jobs)
-    for name, why in outcome.left_out.items():
-        print(f"avol data prepare: {name}: left out: {why}", file=sys.stderr)
-    parts = Counter(clip.entry.part for clip in ClipStore(arguments.out))
-    shares = ", ".join(f"{count} {part}" for part, count in sorted(parts.items()))
-    print(
-        f"{arguments.out}: {outcome.clips} clips ({shares}); {outcome.read} videos read, {outcome.kept} read before, "
-        f"{len(outcome.left_out)} left out"
-    )
+    outcome = prepare(arguments.videos, arguments.out, settings, labels_path=arguments.labels, jobs=arguments.jobs)
+    _report(arguments.out, outcome)
     return 0
 
 
+def _report(out: Path, outcome: Outcome) -> None:
+    import sys
+
+    from avol.train.data.prepare import PROBLEM_LIST
+    from avol.train.data.split import PARTS
+
+    for problem in outcome.problems[:PROBLEMS_SHOWN]:
+        print(f"avol data prepare: {problem.file}: {problem.detail}", file=sys.stderr)
+    if (more := len(outcome.problems) - PROBLEMS_SHOWN) > 0:
+        print(f"avol data prepare: {more} more in {out / PROBLEM_LIST}", file=sys.stderr)
+    parts = ", ".join(f"{part} {outcome.clips[part]}" for part in PARTS)
+    left_out = outcome.left_out
+    reasons = f" ({', '.join(f'{count} {reason}' for reason, count in left_out.most_common())})" if left_out else ""
+    print(
+        f"{out}: {outcome.clips.total()} clips ({parts}), {outcome.new_clips} of them new; "
+        f"videos: {outcome.read} read, {outcome.kept} already there, {left_out.total()} left out{reasons}"
+    )
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for name, lowest, highest in (("frames_per_second", 0.5, 25), ("piece_seconds", 2, 600), ("jobs", 1, 1024)):
+        value = getattr(arguments, name)
+        if value is not None and not lowest <= value <= highest:
+            raise argparse.ArgumentError(None, f"--{name.replace('_', '-')} must be from {lowest:g} to {highest:g}")
+
+
 def _split(text: str) -> tuple[float, float, float]:
+    from avol.train.data.split import parse_split
+
     try:
-        train, validation, test = map(float, text.split(":"))
+        return parse_split(text)
     except ValueError:
-        raise argparse.ArgumentError(None, f"--split is {text!r}, not three shares such as 90:8:2") from None
-    if not (train > 0 and validation >= 0 and test >= 0 and train + validation + test < float("inf")):
-        raise argparse.ArgumentError(None, "--split takes shares of 0 and more, that of train above 0")
-    return train, validation, test
+        raise argparse.ArgumentError(
+            None, f"--split is {text!r}, not the shares of train, validation and test, such as 90:8:2"
+        ) from None

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from avol.apps import cli, data
+from avol.apps import cli
 from avol.runtime.errors import AvolError
 
 HEAVY = ("numpy", "av", "cv2", "onnxruntime", "torch", "torchaudio", "onnx", "scipy", "tqdm", "gradio")
@@ -61,8 +61,6 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
         print(mine, [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
     """)
     modules = [cli.COMMANDS[arguments[0]].module] if arguments[0] in cli.COMMANDS else []
-    if arguments[0] == "data":
-        modules += [module for module, _ in data.ACTIONS.values()]
     assert done.stderr.strip() == f"{sorted(['avol.apps.cli', *modules])} []"
     assert done.stdout
 

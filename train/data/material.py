@@ -20,7 +20,8 @@ from avol.runtime.media.source import open_source
 from avol.runtime.media.video import VideoReader
 from avol.runtime.spec import ModelSpec
 from avol.train.data.cutouts import foreground_mask
-from avol.train.data.shards import PARTS, frame_side
+from avol.train.data.prepare_settings import frame_side
+from avol.train.data.split import PARTS
 
 PHOTOGRAPH_SHARE = 1.375  # side in memory as a multiple of the network's frame: room to crop and turn
 CLIP_FRAMES_PER_SECOND = 3.0

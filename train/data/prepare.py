@@ -2,233 +2,277 @@
 
 from __future__ import annotations
 
-import hashlib
+import csv
+import fcntl
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from tqdm import tqdm
 
 from avol.runtime.atomic import AtomicOutput, write_error
 from avol.runtime.errors import AvolError
-from avol.train.data.cut_clips import write_clips
-from avol.train.data.shards import (
-    PARTS,
-    SETTINGS_FILE,
-    SHARD_FOLDER,
-    Settings,
-    is_prepared,
-    read_settings,
-    read_table,
-    table_paths,
-    to_json,
-)
+from avol.train.data.crew import Answer, Job, run_crew
+from avol.train.data.listing import VIDEO_SUFFIXES, Listing, Problem, VideoFile, digest_of, list_videos
+from avol.train.data.prepare_settings import Settings, is_prepared, read_settings, write_settings
+from avol.train.data.shard_files import SHARD_CLIPS, SHARD_FOLDER, ClipRecord, read_shards
+from avol.train.data.split import PARTS, part_of
 
-VIDEO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in "mp4 m4v mov mkv webm avi mpg mpeg ts mts flv wmv 3gp ogv mxf".split()  # noqa: SIM905
-)
-FILES_PER_TASK = 16
-DIGESTED_BYTES = 1 << 20  # at each end of a file: enough to know it again
-# What avol data fetch writes: an identifier and where in the video the clip starts.
-FETCHED_NAME = re.compile(r"(?P<video>.+)_\d+(\.\d+)?")
+PROBLEM_LIST = "problems.csv"
+LOCK_FILE = ".lock"
+# Facts about a file that do not change while it does not: it need not be read again to know them.
+LASTING_REASONS = frozenset({"no sound", "too short", "still", "silent"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourceFile:
-    """A file to be read: what it is called, whose it is, and which part its video belongs to."""
-
-    path: Path
-    video_id: str
-    label: str | None
-    part: str
-    digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass
 class Outcome:
-    """What a call of :func:`prepare` did: files read now, read before, and left out with the reason."""
+    """What a run did.
 
-    read: int
-    kept: int
-    clips: int
-    left_out: dict[str, str]
+    Attributes:
+        clips: clips in the folder by part, in all.
+        new_clips: those of this run.
+        read: videos read now that gave clips.
+        kept: videos that earlier runs had read.
+        problems: videos that gave nothing or not all, and why.
+    """
+
+    clips: Counter[str] = field(default_factory=Counter)
+    new_clips: int = 0
+    read: int = 0
+    kept: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """Files that gave no clip, by reason."""
+        return Counter(problem.reason for problem in self.problems if problem.reason != "damaged")
+
+
+@dataclass
+class _Plan:
+    jobs: list[Job] = field(default_factory=list)
+    kept: int = 0
+    problems: list[Problem] = field(default_factory=list)
 
 
 def prepare(
-    inputs: Sequence[Path], out: Path, settings: Settings, *, labels: Mapping[str, tuple[str, str]], jobs: int
+    inputs: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    *,
+    labels_path: Path | None = None,
+    jobs: int | None = None,
+    shard_clips: int = SHARD_CLIPS,
 ) -> Outcome:
     """Read all videos that are not in ``out`` yet.
 
     Args:
-        inputs: video files and folders of them.
+        inputs: video files, and folders of them; see :func:`avol.train.data.listing.list_videos`.
         out: the prepared folder, made if missing.
         settings: of the folder; those of an existing one must be the same.
-        labels: label and video id by file name, for files that have them.
-        jobs: processes.
+        labels_path: a list with labels and source videos.
+        jobs: processes; one per processor if None.
+        shard_clips: clips in a shard, at most.
 
     Raises:
-        AvolError: no videos, other settings, a folder that cannot be written, or nothing usable in the end. What was
-            finished stays.
+        AvolError: no videos, other settings, a folder that cannot be written or that another run works on, a killed
+            process, or no usable clip. What was finished stays.
     """
-    files = find_videos(inputs)
-    if not files:
-        raise AvolError(f"{inputs[0]}: holds no video files; give files or folders of MP4, MKV, WebM ...")
-    _open_folder(out, settings)
-    done = {name: digest for path in table_paths(out) for name, digest in read_table(path).sources.items()}
-    sources, left_out, kept = _sort_out(files, done, labels, settings)
-    tasks = [sources[first : first + FILES_PER_TASK] for first in range(0, len(sources), FILES_PER_TASK)]
-    _run(tasks, out, settings, jobs)
-    tables = [read_table(path) for path in table_paths(out)]
-    clips = sum(len(table.clips) for table in tables)
-    given = {str(path) for path in files}
-    left_out |= {name: why for table in tables for name, why in table.problems.items() if name in given}
-    if not clips:
-        name, why = next(iter(left_out.items()))
-        raise AvolError(f"{out}: none of {len(files)} videos gave a clip; the first, {name}: {why}")
-    return Outcome(read=len(sources), kept=kept, clips=clips, left_out=left_out)
-
-
-def find_videos(inputs: Sequence[Path]) -> list[Path]:
-    """Files as given, and those in folders, however deep, that are called like videos and are not avol's own.
-
-    Raises:
-        AvolError: an input does not exist.
-    """
-    found: dict[Path, None] = {}
-    for given in inputs:
-        if given.is_dir():
-            inside = (path for path in given.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
-            found |= dict.fromkeys(sorted(path for path in inside if ".avol" not in path.suffixes))
-        elif given.exists():
-            found[given] = None
-        else:
-            raise AvolError(f"{given}: no such file or folder.")
-    return list(found)
-
-
-def part_of(video_id: str, split: tuple[float, float, float]) -> str:
-    """The part of a video, by its hash: adding files moves nobody."""
-    position = int.from_bytes(hashlib.sha256(video_id.encode(errors="surrogateescape")).digest()[:8], "big") / 2**64
-    train, validation, test = (share / sum(split) for share in split)
-    del test
-    return PARTS[(position >= train) + (position >= train + validation)]
-
-
-def video_id_of(path: Path) -> str:
-    """The video that a file was cut from: its stem, without the start that ``avol data fetch`` adds."""
-    match = FETCHED_NAME.fullmatch(path.stem)
-    return match["video"] if match else path.stem
-
-
-def _sort_out(
-    files: list[Path], done: dict[str, str], labels: Mapping[str, tuple[str, str]], settings: Settings
-) -> tuple[list[SourceFile], dict[str, str], int]:
-    """Which files are to be read, which are left out as copies of others, and how many are done."""
-    sources, left_out, kept = [], {}, 0
-    known = {digest: name for name, digest in done.items()}
-    for path in files:
+    listing = list_videos(inputs, labels_path)
+    if not listing.videos:
+        named = ", ".join(map(str, inputs[:3])) + (" ..." if len(inputs) > 3 else "")
+        suffixes = ", ".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
+        why = f"; {listing.problems[0].file}: {listing.problems[0].detail}" if listing.problems else ""
+        raise AvolError(f"{named}: no video files in there ({suffixes}){why}; name videos or folders of videos.")
+    with _folder(out, settings):
+        records = _records(out, settings)
+        plan = _make_plan(listing, records, _known_problems(out), settings)
+        outcome = Outcome(kept=plan.kept, problems=[*listing.problems, *plan.problems])
         try:
-            digest = _digest(path)
-        except OSError as error:
-            left_out[str(path)] = f"cannot be read ({error.strerror})"
-            continue
-        if done.get(str(path)) == digest:
-            kept += 1
-        elif digest in known:
-            left_out[str(path)] = f"the same as {known[digest]}"
+            answers = run_crew(plan.jobs, out, settings, processes=jobs or _processors(), shard_clips=shard_clips)
+            _follow(answers, len(plan.jobs), outcome)
+        finally:
+            _write_problems(out, outcome.problems, records.keys())
+        for shard in read_shards(out, settings):
+            outcome.clips[shard.part] += len(shard.records)
+        outcome.new_clips = outcome.clips.total() - sum(map(len, records.values()))
+    if not outcome.clips.total():
+        counts = ", ".join(f"{count} {reason}" for reason, count in outcome.left_out.most_common())
+        raise AvolError(f"{out}: no usable clips in {len(listing.videos)} videos ({counts}); see {out / PROBLEM_LIST}.")
+    return outcome
+
+
+def _follow(answers: Iterable[Answer], expected: int, outcome: Outcome) -> None:
+    """Take the answers as they come, and what they say into the outcome, however it ends."""
+    last: dict[str, Answer] = {}
+    bar = tqdm(total=expected, desc="avol data prepare", unit="video", leave=False, disable=None)
+    with bar:
+        try:
+            for answer in answers:
+                bar.update(answer.job.video.path not in last)
+                last[answer.job.video.path] = answer
+        finally:
+            for answer in last.values():
+                outcome.read += not answer.reason
+                outcome.problems += _problems_of(answer)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _problems_of(answer: Answer) -> Iterator[Problem]:
+    video, prefix = answer.job.video, f"{answer.job.video.path}: "
+    found = [(answer.reason, answer.detail)] if answer.reason else [("damaged", line) for line in answer.warnings]
+    for reason, detail in found:
+        yield Problem(
+            file=video.path,
+            reason=reason,
+            detail=detail.removeprefix(prefix),
+            size_bytes=video.size_bytes,
+            mtime_ns=video.mtime_ns,
+        )
+
+
+def _records(out: Path, settings: Settings) -> dict[str, list[ClipRecord]]:
+    """Stored clips by file."""
+    records: dict[str, list[ClipRecord]] = {}
+    for shard in read_shards(out, settings):
+        for record in shard.records:
+            records.setdefault(record.file, []).append(record)
+    return records
+
+
+def _make_plan(
+    listing: Listing, records: dict[str, list[ClipRecord]], known: dict[str, Problem], settings: Settings
+) -> _Plan:
+    """What is to be read: not what is stored, not what is known to be unusable, and of equal files only one."""
+    plan, candidates = _Plan(), []
+    for video in listing.videos:
+        stored, problem = records.get(video.path, []), known.get(video.path)
+        if any(record.is_last and _same(record, video) for record in stored):
+            plan.kept += 1
+        elif not stored and problem is not None and _same(problem, video) and problem.reason in LASTING_REASONS:
+            plan.problems.append(problem)
         else:
-            label, video_id = labels.get(path.name, (None, video_id_of(path)))
+            candidates.append(video)
+    owners = {stored[0].file_digest: file for file, stored in records.items()}
+    for video, digest in zip(candidates, _digests(candidates, plan), strict=True):
+        if digest is None:
+            continue
+        stored = records.get(video.path, [])
+        owner = owners.setdefault(digest, video.path)
+        if stored and stored[0].file_digest != digest:
+            plan.problems.append(_problem(video, "changed", "has changed since it was read; its old clips were kept"))
+        elif any(record.is_last for record in stored):
+            plan.kept += 1  # only its time has changed
+        elif owner != video.path:
+            plan.problems.append(_problem(video, "duplicate", f"the same file as {owner}"))
+        else:
+            first_piece = max((record.piece + 1 for record in stored), default=0)
+            # What is stored has decided the part, whatever a list says now.
+            video_id = stored[0].video_id if stored else video.video_id
             part = part_of(video_id, settings.split)
-            sources.append(SourceFile(path=path, video_id=video_id, label=label, part=part, digest=digest))
-            known[digest] = str(path)
-    return sources, left_out, kept
+            plan.jobs.append(Job(video=video, digest=digest, part=part, first_piece=first_piece))
+    plan.jobs.sort(key=lambda job: PARTS.index(job.part))
+    return plan
 
 
-def _digest(path: Path) -> str:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        digest = hashlib.sha256(size.to_bytes(8, "big") + file.read(DIGESTED_BYTES))
-        file.seek(max(0, size - DIGESTED_BYTES))
-        digest.update(file.read())
-    return digest.hexdigest()[:32]
+def _same(known: ClipRecord | Problem, video: VideoFile) -> bool:
+    return (known.size_bytes, known.mtime_ns) == (video.size_bytes, video.mtime_ns)
 
 
-def _open_folder(out: Path, settings: Settings) -> None:
-    if is_prepared(out):
-        if (there := read_settings(out)) != settings:
-            different = [name for name in vars(settings) if getattr(there, name) != getattr(settings, name)]
-            raise AvolError(f"{out}: was prepared with other {', '.join(different)}; choose another --out.")
-    elif out.is_dir() and any(out.iterdir()):
-        raise AvolError(f"{out}: holds something else; choose an empty or a new folder as --out.")
+def _problem(video: VideoFile, reason: str, detail: str) -> Problem:
+    return Problem(file=video.path, reason=reason, detail=detail, size_bytes=video.size_bytes, mtime_ns=video.mtime_ns)
+
+
+def _digests(videos: Sequence[VideoFile], plan: _Plan) -> list[str | None]:
+    def digest(video: VideoFile) -> str | None:
+        try:
+            return digest_of(video)
+        except OSError as error:
+            plan.problems.append(_problem(video, "unreadable", error.strerror or str(error)))
+            return None
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(digest, videos))
+
+
+@contextmanager
+def _folder(out: Path, settings: Settings) -> Iterator[None]:
+    """The folder, made or checked, for this run alone."""
+    if out.is_dir() and not is_prepared(out) and any(path.name != LOCK_FILE for path in out.iterdir()):
+        raise AvolError(f"{out}: holds other files; name an empty or a new folder with --out.")
     try:
         (out / SHARD_FOLDER).mkdir(parents=True, exist_ok=True)
-        if not is_prepared(out):
-            with AtomicOutput(out / SETTINGS_FILE) as output:
-                output.temporary.write_text(to_json(settings), encoding="utf-8")
-                output.commit()
+        lock = (out / LOCK_FILE).open("w")
     except OSError as error:
         raise write_error(out, error) from None
-    named = {path.stem for path in table_paths(out)}
-    for path in (out / SHARD_FOLDER).iterdir():  # left by a run that was killed
-        if path.name.startswith(".") or (path.suffix == ".safetensors" and path.stem.rpartition("-")[0] not in named):
-            path.unlink()
-
-
-def _run(tasks: list[list[SourceFile]], out: Path, settings: Settings, jobs: int) -> None:
-    if not tasks:
-        return
-    bar = tqdm(total=sum(map(len, tasks)), unit="video", disable=None)
-    # Not forked: threads of PyAV do not survive it.
-    with bar, ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn")) as pool:
-        futures = {pool.submit(write_clips, task, out, settings): len(task) for task in tasks}
+    with lock:
         try:
-            for future in as_completed(futures):
-                future.result()
-                bar.update(futures[future])
-        except BrokenProcessPool:
-            raise AvolError(
-                f"{out}: a process was killed, perhaps for want of memory; run again with fewer --jobs: what is "
-                "finished stays."
-            ) from None
-        finally:
-            _cancel(futures)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AvolError(f"{out}: another avol data prepare is at work on it; wait for its end.") from None
+        except OSError:  # a file system without locks
+            pass
+        if not is_prepared(out):
+            write_settings(out, settings)
+        _check_settings(out, settings)
+        for path in (out / SHARD_FOLDER).glob(".*.partial.safetensors"):  # left by a run that was killed
+            path.unlink(missing_ok=True)
+        yield
 
 
-def _cancel(futures: Mapping[Future[None], int]) -> None:
-    for future in futures:
-        future.cancel()
+def _check_settings(out: Path, settings: Settings) -> None:
+    there = asdict(read_settings(out))
+    different = [
+        f"{name.replace('_', ' ')} {there[name]} (now {value})"
+        for name, value in asdict(settings).items()
+        if there[name] != value
+    ]
+    if different:
+        raise AvolError(f"{out}: was prepared with {', '.join(different)}; take the same, or another folder.")
 
 
-def read_labels(path: Path) -> dict[str, tuple[str, str]]:
-    """Labels and video ids by file name, of a list with the columns ``file``, ``label`` and ``video_id``.
-
-    Raises:
-        AvolError: no such list, or one without the columns.
-    """
-    return {
-        Path(row["file"]).name: (row["label"], row["video_id"] or video_id_of(Path(row["file"]))) for row in _rows(path)
-    }
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    import csv
-
+def _known_problems(out: Path) -> dict[str, Problem]:
+    """Problems that earlier runs found; a list that cannot be read is none: it is only a saving of time."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AvolError(f"{path}: not a readable list ({error}); save it as CSV in UTF-8.") from None
-    if missing := [name for name in ("file", "label", "video_id") if rows and name not in rows[0]]:
-        raise AvolError(f"{path}: has no column {', '.join(missing)}; add it.")
-    yield from rows
+        with (out / PROBLEM_LIST).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = list(csv.DictReader(file))
+        return {
+            row["file"]: Problem(
+                file=row["file"],
+                reason=row["reason"],
+                detail=row["detail"],
+                size_bytes=int(row["size_bytes"]),
+                mtime_ns=int(row["mtime_ns"]),
+            )
+            for row in rows
+        }
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return {}
 
 
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
+def _write_problems(out: Path, problems: Sequence[Problem], stored: Iterable[str]) -> None:
+    """The list of this run's problems, and of earlier runs' with files that were not given this time."""
+    done = set(stored)
+    kept = {p.file: p for p in _known_problems(out).values() if p.file not in done or p.reason == "damaged"}
+    merged = kept | {problem.file: problem for problem in problems}
+    with AtomicOutput(out / PROBLEM_LIST) as output:
+        try:
+            with output.temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                writer = csv.DictWriter(file, [item.name for item in fields(Problem)])
+                writer.writeheader()
+                writer.writerows(asdict(merged[name]) for name in sorted(merged))
+        except OSError as error:
+            raise write_error(output.path, error) from None
+        output.commit()
+
+
+def read_problems(folder: Path) -> list[Problem]:
+    """Problems of all runs into a prepared folder, by file."""
+    return list(_known_problems(folder).values())
