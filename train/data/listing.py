@@ -19,7 +19,7 @@ VIDEO_SUFFIXES = frozenset(
         *("flv", "wmv", "3gp", "ogv", "vob", "mxf"),
     )
 )
-LABEL_LIST = "clips.csv"  # what avol data fetch calls its list
+LABEL_LIST = "clips.csv"
 DIGESTED_BYTES = 1 << 16  # at the beginning, the middle and the end of a file
 
 

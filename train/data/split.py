@@ -9,7 +9,7 @@ from pathlib import Path
 
 PARTS = ("train", "validation", "test")
 
-# Identifier of a video on the web and where in it the clip starts (and ends), as avol data fetch and the lists in use
+# Identifier of a video on the web and where in it the clip starts (and ends), as the lists in use
 # name their files: dQw4w9WgXcQ_30.mp4, dQw4w9WgXcQ_000030.mp4, dQw4w9WgXcQ_30.000_40.000.mp4.
 FETCHED_NAME = re.compile(r"(?P<video_id>[A-Za-z0-9_-]{11})(_\d+(\.\d+)?){1,2}")
 
