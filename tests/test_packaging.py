@@ -62,7 +62,7 @@ def test_the_wheel_holds_the_four_rooms_and_nothing_else(source: Path, wheel: Pa
         if path.is_file()
     }
     found = {name for name in contents(wheel) if ".dist-info/" not in name}
-    assert found == {"avol/__init__.py", *modules, *data}
+    assert found == {"avol/__init__.py", "avol/__main__.py", *modules, *data}
 
 
 def test_the_wheel_is_small(wheel: Path) -> None:
