@@ -65,12 +65,27 @@ def described(material: Material, source: BatchSource, steps: int) -> dict[str, 
     }
 
 
+def start_from(arguments: argparse.Namespace, network: AvolNet, answer: nn.Module) -> None:
+    """Load what was learnt before: an earlier run of this script, or the guide and the distilled tower."""
+    if arguments.start is not None:
+        start = torch.load(arguments.start, weights_only=True)
+        network.load_state_dict(start["network"])
+        answer.load_state_dict(start["answer"])
+        return
+    network.load_state_dict(torch.load(arguments.guide, weights_only=True)["network"])
+    distilled = torch.load(arguments.distilled, weights_only=True)
+    network.frame_tower.load_state_dict(distilled["tower"])
+    answer.load_state_dict(distilled["answer"])
+
+
 def main() -> None:
     """Fine-tune."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    for name in ("--bank", "--guide", "--distilled"):
-        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--bank", type=Path, required=True)
+    parser.add_argument("--guide", type=Path, help="the guide, whose audio tower and head to start from")
+    parser.add_argument("--distilled", type=Path, help="the distilled frame tower to start from")
+    parser.add_argument("--start", type=Path, help="in place of both: state.pt of a run of this script")
     parser.add_argument("--data", type=Path, action="append", required=True)
     parser.add_argument("--preset", default=PRESET)
     parser.add_argument("--steps", type=int, default=2400)
@@ -82,11 +97,8 @@ def main() -> None:
     material = load_train_part(arguments.data, spec)
     source = BatchSource(material, ScenePool(spec, scenes=SCENES), spec, BatchPlan())
     network = build_network(replace(spec, training=described(material, source, arguments.steps)))
-    network.load_state_dict(torch.load(arguments.guide, weights_only=True)["network"])
-    distilled = torch.load(arguments.distilled, weights_only=True)
-    network.frame_tower.load_state_dict(distilled["tower"])
     answer = nn.Conv2d(network.frame_tower.embed[0].in_channels, COMPONENTS, 1)
-    answer.load_state_dict(distilled["answer"])
+    start_from(arguments, network, answer)
     network.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optimizer_of([*network.parameters(), *answer.to(device).parameters()], arguments.learning_rate)
     arguments.out.mkdir(parents=True, exist_ok=True)
