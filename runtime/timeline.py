@@ -106,8 +106,8 @@ class TimelineWriter:
             self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
         except OSError as error:
             raise write_error(self._shown_as, error) from None
-        head = {"format": FORMAT, "source": source, "model": model, "analysis": analysis}
-        self._put("{\n" + "".join(f'"{key}": {_json(value)},\n' for key, value in head.items()) + '"frames": [')
+        head = head_of(source=source, model=model, analysis=analysis)
+        self._put("{\n" + "".join(f'"{key}": {to_json(value)},\n' for key, value in head.items()) + '"frames": [')
 
     def __enter__(self) -> Self:
         return self
@@ -122,16 +122,7 @@ class TimelineWriter:
 
     def write(self, frame: TimelineFrame) -> None:
         """Append an entry; entries come in the order of their times."""
-        entry: dict[str, Any] = {
-            "time_seconds": _rounded(frame.time_seconds, TIME_DECIMALS),
-            "score": _rounded(frame.score),
-            "sounding": bool(frame.sounding),
-            "peak": _rounded(frame.peak),
-            "box": _rounded(frame.box),
-        }
-        if self._maps:
-            entry["map"] = _rounded(frame.map.tolist() if frame.map is not None else None)
-        self._put(self._separator + _json(entry))
+        self._put(self._separator + to_json(entry_of(frame, maps=self._maps)))
         self._separator = ",\n"
 
     def close(self) -> None:
@@ -181,7 +172,27 @@ def read_timeline(path: Path) -> dict[str, Any]:
     return dict(timeline)
 
 
-def _json(value: object) -> str:
+def head_of(*, source: dict[str, Any], model: dict[str, Any], analysis: dict[str, Any]) -> dict[str, Any]:
+    """What a timeline says before its first entry."""
+    return {"format": FORMAT, "source": source, "model": model, "analysis": analysis}
+
+
+def entry_of(frame: TimelineFrame, *, maps: bool) -> dict[str, Any]:
+    """An entry as the files hold it."""
+    entry: dict[str, Any] = {
+        "time_seconds": _rounded(frame.time_seconds, TIME_DECIMALS),
+        "score": _rounded(frame.score),
+        "sounding": bool(frame.sounding),
+        "peak": _rounded(frame.peak),
+        "box": _rounded(frame.box),
+    }
+    if maps:
+        entry["map"] = _rounded(frame.map.tolist() if frame.map is not None else None)
+    return entry
+
+
+def to_json(value: object) -> str:
+    """One line of JSON, without infinities and not-a-numbers."""
     return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
 
 
