@@ -75,6 +75,11 @@ class Canvas:
             self._draw_lines(paths, BLACK, closed=closed, thickness=3 * self.thickness)
         self._draw_lines(paths, colour, closed=closed, thickness=self.thickness)
 
+    def polygon(self, path: NDArray[np.float32], colour: Colour) -> None:
+        """Fill the area within points ``N x 2``."""
+        for (plane, _), value in zip(self._planes(), self._values(colour), strict=True):
+            cv2.fillPoly(plane, [_pixels(path, plane)], round(value))
+
     def rectangle(self, box: Box, colour: Colour) -> None:
         """Draw the edges of left, top, right, bottom."""
         left, top, right, bottom = box
@@ -97,9 +102,7 @@ class Canvas:
         self, paths: Sequence[NDArray[np.float32]], colour: Colour, *, closed: bool, thickness: int
     ) -> None:
         for (plane, share), value in zip(self._planes(), self._values(colour), strict=True):
-            size = np.array([plane.shape[1], plane.shape[0]], np.float32)
-            # Whole pixels: OpenCV's antialiasing would mix a line's value with the plane's, not the colours.
-            points = [np.round(path * size - 0.5).astype(np.int32) for path in paths]
+            points = [_pixels(path, plane) for path in paths]
             cv2.polylines(plane, points, closed, round(value), max(1, round(thickness * share)))
 
     def _planes(self) -> list[tuple[Plane, float]]:
@@ -116,3 +119,9 @@ class Canvas:
     def _values(self, colour: Colour) -> list[float]:
         values: list[float] = limited_yuv(np.array(colour), self.matrix).tolist()
         return values
+
+
+def _pixels(path: NDArray[np.float32], plane: Plane) -> NDArray[np.int32]:
+    """Points 0..1 as whole pixels: OpenCV's antialiasing would mix a line's value with the plane's, not the colours."""
+    size = np.array([plane.shape[1], plane.shape[0]], np.float32)
+    return np.round(path * size - 0.5).astype(np.int32)
