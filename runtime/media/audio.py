@@ -71,14 +71,14 @@ class AudioReader:
 
     def __iter__(self) -> Iterator[Samples]:
         """Chunks of any length > 0, first to last."""
-        mixer, line, converter = _Mixer(), None, None
+        mixer, line, converter = Mixer(), None, None
         for frame in self._frames():
             samples, rate = mixer.mix(frame), frame.sample_rate
             if line is None or converter is None or line.rate_hz != rate:
                 start = Fraction(0) if line is None else line.time
                 if converter is not None:
                     yield from converter.finish(start)
-                line, converter = SampleLine(rate, start), _Converter(rate, self._rate_hz, start)
+                line, converter = SampleLine(rate, start), Converter(rate, self._rate_hz, start)
             seconds = frame_seconds(frame)
             for part in line.place(samples, None if seconds is None else seconds - self._zero_seconds):
                 yield from converter.convert(part)
@@ -140,7 +140,7 @@ class SampleLine:
             yield samples
 
 
-class _Mixer:
+class Mixer:
     """Any sample format and channel layout to one float channel, at the stream's own rate."""
 
     def __init__(self) -> None:
@@ -148,6 +148,7 @@ class _Mixer:
         self._resampler: AudioResampler | None = None
 
     def mix(self, frame: av.AudioFrame) -> Samples:
+        """One block of mono samples, float32 in -1..1."""
         key = (frame.format.name, frame.layout.name, frame.sample_rate)
         if key != self._key:
             self._key = key
@@ -159,7 +160,7 @@ class _Mixer:
         return np.nan_to_num(samples.astype(np.float32, copy=False), posinf=1.0, neginf=-1.0)
 
 
-class _Converter:
+class Converter:
     """One stretch of mono samples from one rate to another; what comes out spans exactly the time that went in."""
 
     def __init__(self, from_hz: int, to_hz: int, start: Fraction) -> None:
@@ -168,6 +169,7 @@ class _Converter:
         self._resampler = AudioResampler("flt", "mono", to_hz)
 
     def convert(self, samples: Samples) -> Iterator[Samples]:
+        """What is ready at the new rate."""
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples)[None], "flt", "mono")
         frame.sample_rate = self._from_hz
         yield from self._limited(self._resampler.resample(frame))
