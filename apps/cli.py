@@ -61,6 +61,7 @@ EXTRAS_WITH = {
     "onnx": ("export",),
     "onnxscript": ("export",),
     "gradio": ("demo",),
+    "yt_dlp": ("fetch",),
 }
 
 
