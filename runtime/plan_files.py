@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -191,6 +191,22 @@ def read_plan(plan: Path) -> tuple[bytes, PlanInfo]:
             f"{plan}: damaged, or not the engine that {plan_info_path(plan).name} describes; build it again."
         )
     return data, info
+
+
+def load_error(plan: Path, builder: str, builder_version: str, said: Sequence[str]) -> AvolError:
+    """The user's message where deserialising gave None.
+
+    Args:
+        plan: the file.
+        builder: ``tensorrt`` or ``tensorrt-rtx``.
+        builder_version: of the one here.
+        said: the errors that the library logged, oldest first; they name versions where those differ.
+    """
+    reason = said[0].rstrip(". \n") if said else "it says nothing about why"
+    return AvolError(
+        f"{plan}: {PRODUCT_NAMES[builder]} {builder_version} does not open it: {reason}. "
+        f"Build it here: avol export --engine {builder}."
+    )
 
 
 def _build(values: dict[str, Any], *, origin: str | Path) -> PlanInfo:
