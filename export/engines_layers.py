@@ -114,7 +114,7 @@ def _types(tensors: Any) -> tuple[str, ...]:  # noqa: ANN401 (JSON)
     keys = {"datatype", "format/datatype"}
     return tuple(
         _type(str(value))
-        for tensor in tensors or ()
+        for tensor in (tensors if isinstance(tensors, list) else ())
         if isinstance(tensor, dict)
         for key, value in tensor.items()
         if key.lower() in keys

@@ -23,7 +23,7 @@ class BuildLog:
     def log(self, severity: Any, message: str) -> None:  # noqa: ANN401 (of the bindings)
         """Called by the builder, from any thread."""
         if message.startswith(LAYERS_HEADING):
-            self.layers = message
+            self.layers += message
         elif severity.name in {"INTERNAL_ERROR", "ERROR"}:
             self.errors.append(message)
         elif severity.name == "WARNING":

@@ -11,7 +11,7 @@ from typing import Any
 from avol.export.engines_device import Device
 from avol.export.engines_options import ENGINES
 from avol.runtime.errors import AvolError
-from avol.runtime.plan_files import PRODUCT_NAMES
+from avol.runtime.plan_files import PRODUCT_NAMES, runs_on_rtx
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 STRONG_TYPES, FP16_FLAG = "strong types", "FP16 flag"
@@ -71,7 +71,7 @@ def choose_builder(engine: str, device: Device | None, report: Callable[[str], N
                 f"{builder.product} builds on the GPU that the engine is for, and here is none; "
                 "build there, or take --engine tensorrt-rtx or --engine none."
             )
-        return builder
+        return _warned(builder, device, report)
     reasons = []
     for name in MODULES:
         try:
@@ -84,7 +84,7 @@ def choose_builder(engine: str, device: Device | None, report: Callable[[str], N
         if needs_gpu(builder) and device is None:
             reasons.append(f"{builder.product} needs the GPU that the engine is for, and here is none.")
             continue
-        return builder
+        return _warned(builder, device, report)
     report(" ".join(reasons) or f"no engines: neither {' nor '.join(MODULES)} is installed ({_INSTALL}).")
     return None
 
@@ -109,6 +109,12 @@ def import_builder(name: str) -> Builder | None:
 def needs_gpu(builder: Builder) -> bool:
     """TensorRT times kernels on the GPU while it builds; TensorRT-RTX chooses them when the engine is loaded."""
     return builder.name == "tensorrt"
+
+
+def _warned(builder: Builder, device: Device | None, report: Callable[[str], None]) -> Builder:
+    if not needs_gpu(builder) and device is not None and not runs_on_rtx(device.compute_capability):
+        report(f"{builder.product} builds for RTX GPUs: its engines do not run on the {device.gpu_name} here.")
+    return builder
 
 
 _INSTALL = "pip install '.[tensorrt]' or '.[tensorrt-rtx]' in avol's folder"

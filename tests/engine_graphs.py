@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from avol.runtime.model_folder import bundled_model_folder, read_spec
 from avol.runtime.spec import GRAPH_KEY, SPEC_KEY
 
 CHANNELS = 16
+
+
+def _lacks_rtx() -> str:
+    """Why TensorRT-RTX cannot be used; empty if it can."""
+    try:
+        importlib.import_module("tensorrt_rtx")
+    except (ImportError, OSError) as error:
+        return f"tensorrt_rtx cannot be imported: {error}"
+    return ""
+
+
+LACKS_RTX = _lacks_rtx()
+needs_rtx = pytest.mark.skipif(bool(LACKS_RTX), reason=LACKS_RTX)
+
+
+def rtx_version() -> str:
+    """Of the TensorRT-RTX that is installed."""
+    return str(importlib.import_module("tensorrt_rtx").__version__)
 
 
 def small_tower(precision: str = "fp32", *, role: str = "frame", cast_first: bool = True) -> onnx.ModelProto:

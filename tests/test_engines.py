@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -26,15 +27,8 @@ from avol.export.engines_log import BuildProgress, run_interruptibly
 from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import bundled_model_folder
 from avol.runtime.plan_files import read_plan
-from engine_graphs import CHANNELS, small_tower, write_small_model
+from engine_graphs import CHANNELS, needs_rtx, rtx_version, small_tower, write_small_model
 
-try:
-    import tensorrt_rtx
-
-    LACKS_RTX = ""
-except (ImportError, OSError) as error:
-    LACKS_RTX = f"tensorrt_rtx cannot be imported: {error}"
-needs_rtx = pytest.mark.skipif(bool(LACKS_RTX), reason=LACKS_RTX)
 ALL = ("fp32", "fp16", "int8")
 
 
@@ -73,7 +67,7 @@ def test_the_side_file_tells_what_the_plan_is(built: dict[str, BuiltEngine], pre
     assert info.plan_sha256 == hashlib.sha256(data).hexdigest()
     source = engine.path.with_name("frame.onnx" if precision == "fp32" else f"frame.{precision}.onnx")
     assert info.onnx_sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
-    assert info.builder_version == tensorrt_rtx.__version__
+    assert info.builder_version == rtx_version()
     assert int(info.cuda_version.split(".")[0]) >= 12
     assert info.gpu_name is None
     assert info.profiles == ({"frames": ((1, 32, 32, 3), (8, 32, 32, 3), (32, 32, 32, 3))},)
@@ -170,7 +164,7 @@ def test_parser_errors_name_the_node_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(AvolError) as caught:
         build(folder, "fp32")
     message = str(caught.value)
-    assert message.startswith(f"{folder / 'frame.onnx'}: TensorRT-RTX {tensorrt_rtx.__version__} does not take this")
+    assert message.startswith(f"{folder / 'frame.onnx'}: TensorRT-RTX {rtx_version()} does not take this")
     assert "node conv1 (NoSuchOperator)" in message
     assert files(folder) == ["frame.onnx", "spec.json"]
 
@@ -197,11 +191,16 @@ def test_a_failed_build_leaves_the_engine_that_was_there(tmp_path: Path, monkeyp
     build(folder, "fp16")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    class Refusing(tensorrt_rtx.Builder):  # type: ignore[misc]
-        def build_serialized_network(self, network: Any, config: Any) -> None:
-            network.name = "gone"
+    real = importlib.import_module("tensorrt_rtx")
 
-    handle = type("Handle", (), {"__getattr__": lambda _, name: getattr(tensorrt_rtx, name), "Builder": Refusing})()
+    class Refusing:
+        def __init__(self, logger: Any) -> None:
+            self._builder = real.Builder(logger)
+
+        def __getattr__(self, name: str) -> Any:
+            return (lambda *_: None) if name == "build_serialized_network" else getattr(self._builder, name)
+
+    handle = type("Handle", (), {"__getattr__": lambda _, name: getattr(real, name), "Builder": Refusing})()
     monkeypatch.setattr(engines_modules, "import_builder", lambda name: engines_modules.Builder(name, handle, "1.0"))
     with pytest.raises(AvolError, match=r"frame\.fp16\.onnx: TensorRT-RTX 1\.0 does not build it: it does not say why"):
         build(folder, "fp16")

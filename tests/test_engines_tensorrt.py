@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from avol.export import engines, engines_modules
 from avol.export.engines import BuiltEngine, EngineOptions, build_engines
@@ -392,6 +394,15 @@ def test_auto_takes_tensorrt_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatc
         engines_modules.choose_builder("tensorrt", None, said.append)
 
 
+def test_engines_that_do_not_run_here_are_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines_modules, "import_builder", lambda name: Builder(name, None, "1.7"))
+    said: list[str] = []
+    assert engines_modules.choose_builder("tensorrt-rtx", THOR, said.append)
+    assert said == ["TensorRT-RTX 1.7 builds for RTX GPUs: its engines do not run on the NVIDIA Thor here."]
+    assert engines_modules.choose_builder("tensorrt-rtx", replace(THOR, compute_capability="8.9"), said.append)
+    assert len(said) == 1
+
+
 def test_auto_says_why_tensorrt_does_not_build(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"tensorrt": Builder("tensorrt", None, "10.16"), "tensorrt-rtx": None}
     monkeypatch.setattr(engines_modules, "import_builder", found.__getitem__)
@@ -424,6 +435,8 @@ def test_the_device_is_none_or_complete() -> None:
 
 # --- layers
 
+KEYS = st.sampled_from(["Name", "LayerType", "Inputs", "Outputs", "Datatype", "Format/Datatype"])
+
 LOG = """Layers:
 Name: {ForeignNode[a...b]}_0, LayerType: kgen, Inputs: [ { Name: frames, Dimensions: [-1,3], Datatype: UInt8, \
 Format: x }], Constants: [ { Name: c, Dimensions: [1,1], Datatype: Float, Format: y }], Outputs: [ { Name: r, \
@@ -453,6 +466,18 @@ def test_layers_out_of_the_inspector(version: str) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"Layers": null}', '{"Layers": ["conv1", "conv2"]}'])
 def test_what_the_inspector_may_give_instead(text: str) -> None:
     assert layers_from_json(text) == []
+
+
+VALUES = st.recursive(
+    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)
+)
+
+
+@given(VALUES, st.text())
+def test_any_answer_is_layers_or_none(values: Any, text: str) -> None:
+    for answer in (json.dumps(values), json.dumps({"Layers": values}), json.dumps({"Layers": [values]}), text):
+        assert all(isinstance(layer, EngineLayer) for layer in layers_from_json(answer))
+    assert all(isinstance(layer, EngineLayer) for layer in layers_from_log(f"Layers:\nName: {text}, LayerType: {text}"))
 
 
 def test_a_cast_is_no_half_layer() -> None:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from avol.apps.cli import main
 from avol.export.bundle import bundle
+from avol.export.engines import EngineOptions, build_engines
 from avol.export.modules import fold_batch_norms, model_graphs
 from avol.export.onnx_files import LARGEST_IR_VERSION, OPSET, export_checkpoint
 from avol.export.verify import compare_with_network
@@ -34,6 +35,7 @@ from avol.runtime.spec import GRAPH_KEY, SPEC_KEY, Calibration, ModelSpec
 from avol.runtime.system import AvolNetSystem
 from avol.train.checkpoint import load_checkpoint, save_checkpoint
 from avol.train.network import AvolNet, build_network, preset_spec
+from engine_graphs import needs_rtx
 
 PRESET = "avol-128-half-width"
 ROLES = ("spectrogram", "audio", "frame", "head", "waveform-audio", "pair")
@@ -318,6 +320,21 @@ def test_bundle_is_a_model_with_its_checkpoint(exported: Path, tmp_path: Path) -
     assert (spec.threshold, spec.calibration) == (0.3, calibration)
     assert spec.training == {"steps": "0", "by": "test"}
     assert spec.weights_sha256 == load_checkpoint(tmp_path / "checkpoint.safetensors").spec.weights_sha256
+
+
+@needs_rtx
+def test_every_graph_becomes_an_engine(exported: Path, tmp_path: Path) -> None:
+    """Built by TensorRT-RTX, not run: what its parser takes is what TensorRT's takes."""
+    shutil.copytree(exported, tmp_path / "model")
+    options = EngineOptions(profile_per_batch=True)
+    built = build_engines(
+        tmp_path / "model", precisions=("fp32",), engine="tensorrt-rtx", batches=(1, 8), options=options
+    )
+    assert sorted(engine.info.role for engine in built) == sorted(ROLES)
+    pair = next(engine.info for engine in built if engine.info.role == "pair")
+    assert [tensor.name for tensor in pair.inputs] == ["frames", "samples"]
+    assert [tensor.name for tensor in pair.outputs] == ["map", "score"]
+    assert len(pair.profiles) == 2
 
 
 # --- the command
