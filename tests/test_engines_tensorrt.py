@@ -48,17 +48,19 @@ THOR = Device(gpu_name="NVIDIA Thor", compute_capability="11.0", driver_version=
 
 
 def used_names() -> set[str]:
-    """Every ``trt.X`` and ``trt.X.Y`` in export/ and runtime/, where the module's handle is called so."""
+    """Every ``trt.X`` and ``trt.X.Y`` in export/ and runtime/: the handle is ``trt``, ``_trt`` or a builder's ``module``."""
     found = set()
     for path in [*(ROOT / "export").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names: list[str] = []
             inner: ast.AST = node
-            while isinstance(inner, ast.Attribute) and inner.attr != "module":
+            while isinstance(inner, ast.Attribute) and inner.attr not in {"module", "_trt"}:
                 names.insert(0, inner.attr)
                 inner = inner.value
             is_handle = (isinstance(inner, ast.Name) and inner.id == "trt") or (
-                isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id == "builder"
+                isinstance(inner, ast.Attribute)
+                and isinstance(inner.value, ast.Name)
+                and (inner.value.id, inner.attr) in {("builder", "module"), ("self", "_trt")}
             )
             if names and is_handle:
                 found.add(".".join(names[:2]))
@@ -75,7 +77,9 @@ def test_every_name_exists_in_the_release(package: str, version: str) -> None:
     names = read_names(package, version)
     for used in used_names():
         cls, _, member = used.partition(".")
-        exists = cls in names["classes"] and (not member or member in names["classes"][cls])
+        exists = used in names["functions"] or (
+            cls in names["classes"] and (not member or member in names["classes"][cls])
+        )
         expected = ONLY_IN.get(used)
         assert exists == (expected is None or version.startswith(expected)), used
 
