@@ -103,7 +103,7 @@ def build_plan(
         notes.append(keep_cache(config, timing_cache))
     plan = bytes(data)
     logged = layers_from_log(log.layers)
-    inspected = _inspect(builder, plan, source, log, must_open=not logged) if has_driver else None
+    inspected = _inspect(builder, plan, source, options, log, must_open=not logged) if has_driver else None
     return BuiltPlan(
         data=plan,
         layers=logged if inspected is None else inspected,
@@ -134,13 +134,16 @@ def _parse(builder: Builder, network: Any, source: SourceGraph, log: BuildLog) -
 
 
 def _inspect(
-    builder: Builder, plan: bytes, source: SourceGraph, log: BuildLog, *, must_open: bool
+    builder: Builder, plan: bytes, source: SourceGraph, options: EngineOptions, log: BuildLog, *, must_open: bool
 ) -> list[EngineLayer] | None:
     """Layers by the engine inspector; None: the engine does not open on this GPU, as TensorRT-RTX's need not."""
     trt = builder.module
     log.errors.clear()
     runtime = trt.Runtime(log)
-    runtime.engine_host_code_allowed = True  # a version-compatible engine carries its own runtime: it is ours
+    if options.version_compatible:
+        runtime.engine_host_code_allowed = True  # such an engine brings its own runtime along
+    if options.dla_core is not None:
+        runtime.DLA_core = options.dla_core
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None and builder.name == "tensorrt-rtx" and not must_open:
         return None

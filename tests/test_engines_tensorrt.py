@@ -48,7 +48,7 @@ THOR = Device(gpu_name="NVIDIA Thor", compute_capability="11.0", driver_version=
 
 
 def used_names() -> set[str]:
-    """Every ``trt.X`` and ``trt.X.Y`` in export/ and runtime/: the handle is ``trt``, ``_trt`` or a builder's ``module``."""
+    """Every ``trt.X`` and ``trt.X.Y`` in export/ and runtime/; the handle is also ``self._trt`` or ``builder.module``."""
     found = set()
     for path in [*(ROOT / "export").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -244,7 +244,7 @@ def test_an_fp16_engine_without_half_layers_is_an_error(
 @pytest.mark.parametrize("version", TENSORRT_VERSIONS)
 def test_options_reach_the_builder(version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = fake(version)
-    options = {"hardware_compatibility": "ampere-plus", "version_compatible": True, "tf32": True}
+    options: dict[str, Any] = {"hardware_compatibility": "ampere-plus", "version_compatible": True, "tf32": True}
     engine, _ = build(
         tmp_path / "model",
         module,
@@ -260,6 +260,7 @@ def test_options_reach_the_builder(version: str, tmp_path: Path, monkeypatch: py
     assert module.called("IBuilderConfig.builder_optimization_level") == [(5,)]
     assert module.called("IBuilderConfig.set_memory_pool_limit")[0][1] == 1 << 28
     assert len(module.called("IBuilderConfig.add_optimization_profile")) == 2
+    assert module.called("Runtime.engine_host_code_allowed") == [(True,)]
     assert options.items() <= engine.info.options.items()
 
 
@@ -283,6 +284,7 @@ def test_dla_and_what_falls_back(version: str, tmp_path: Path, monkeypatch: pyte
     assert "GPU_FALLBACK" in {flag.name for (flag,) in module.called("IBuilderConfig.set_flag")}
     assert said[-1] == "frame.fp16.tensorrt.plan: on the GPU, not on DLA: weights, scale"
     assert engine.info.options["dla_core"] == 1
+    assert module.called("Runtime.DLA_core") == [(1,)]  # the inspector opens the engine
 
 
 @pytest.mark.parametrize(
