@@ -48,7 +48,7 @@ THOR = Device(gpu_name="NVIDIA Thor", compute_capability="11.0", driver_version=
 
 
 def used_names() -> set[str]:
-    """Every ``trt.X`` and ``trt.X.Y`` in export/ and runtime/; the handle is also ``self._trt`` or ``builder.module``."""
+    """Every ``trt.X`` and ``trt.X.Y`` in export/ and runtime/, also of ``self._trt`` and ``builder.module``."""
     found = set()
     for path in [*(ROOT / "export").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
