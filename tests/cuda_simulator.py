@@ -25,8 +25,6 @@ from numpy.typing import NDArray
 from avol.runtime.backends.contract import TENSORS, tensor_dtype, tensor_shape
 from avol.runtime.spec import ModelSpec
 
-CAPABILITY = (9, 0)
-
 
 class ViolationError(AssertionError):
     """The backend did what a real GPU would have crashed on, or silently computed nonsense for."""
@@ -60,8 +58,10 @@ class Task:
 class Gpu:
     """The state of the machine that the three packages share."""
 
-    def __init__(self, name: str = "Paper GPU", *, bytes_of_memory: int = 1 << 30) -> None:
-        self.name, self.free_bytes = name, bytes_of_memory
+    def __init__(
+        self, name: str = "Paper GPU", *, bytes_of_memory: int = 1 << 30, capability: tuple[int, int] = (9, 0)
+    ) -> None:
+        self.name, self.free_bytes, self.capability = name, bytes_of_memory, capability
         self.stacks: dict[int, list[Context]] = {}  # of current contexts, by thread
         self.streams: dict[int, Stream] = {}
         self.memory: dict[int, Allocation] = {}
@@ -225,7 +225,7 @@ def pycuda_driver(gpu: Gpu) -> SimpleNamespace:
             return gpu.name
 
         def compute_capability(self) -> tuple[int, int]:
-            return CAPABILITY
+            return gpu.capability
 
         def retain_primary_context(self) -> Context:
             return Context(gpu)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ from hypothesis import strategies as st
 from avol.runtime.backends import open_backend, selection
 from avol.runtime.backends.cpu import CpuBackend
 from avol.runtime.backends.nvidia import Gpu as FoundGpu
+from avol.runtime.backends.nvidia import find_gpu
 from avol.runtime.backends.tensorrt_backend import TensorRtBackend
+from avol.runtime.backends.tensorrt_engine import EngineLoader
 from avol.runtime.errors import AvolError, UnavailableError
 from avol.runtime.model_folder import bundled_model_folder, read_spec
 from avol.runtime.spec import ModelSpec
@@ -112,7 +116,7 @@ def test_copies_run_beside_compute(gpu: Gpu, model: Path, spec: ModelSpec) -> No
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(counts=st.lists(st.integers(0, 11), min_size=1, max_size=3))
 def test_any_sequence_of_batch_sizes(
@@ -140,8 +144,8 @@ def test_the_system_runs_on_it(gpu: Gpu, model: Path, spec: ModelSpec, reference
         assert backend.description == (f"{spec.name}, tensorrt fp16 on Paper GPU (TensorRT 10.16.1.11, CUDA graphs)")
 
 
-@pytest.mark.parametrize("columns", [1, 2, 127, 128, 129, 256, 300])
-@pytest.mark.parametrize("surplus", [0, 1, 124])
+@pytest.mark.parametrize("columns", [1, 127, 128, 129, 300])
+@pytest.mark.parametrize("surplus", [0, 124])
 def test_a_track_of_any_length(
     gpu: Gpu, model: Path, spec: ModelSpec, reference: CpuBackend, columns: int, surplus: int
 ) -> None:
@@ -215,13 +219,20 @@ def test_tensorrt_rtx(
     monkeypatch.setattr(RtxExecutionContext, "capturable", capturable)
     anywhere = {"gpu_name": None, "compute_capability": None, "driver_version": None, "builder_version": "1.7.1.116"}
     plans = write_plans(model, spec, "tensorrt-rtx", "fp16", plan_info, **anywhere)
-    gpu = install(plans, rtx=True, version="1.7.1.116")
+    gpu = install(plans, rtx=True, version="1.7.1.116", capability=(8, 9))
     frames, samples = some_inputs(spec, 6)
     with open_backend(model, "tensorrt-rtx") as backend:
         assert backend.name == "tensorrt-rtx"
         assert "TensorRT-RTX 1.7.1.116" in backend.description
         assert_same(backend.localise_samples(frames, samples), reference.localise_samples(frames, samples))
     assert (("graph", "4") in gpu.log) == capturable
+
+
+def test_a_gpu_that_tensorrt_rtx_does_not_run_on(model: Path, spec: ModelSpec, install: Install) -> None:
+    anywhere = {"gpu_name": None, "compute_capability": None, "builder_version": "1.7.1.116"}
+    install(write_plans(model, spec, "tensorrt-rtx", "fp16", plan_info, **anywhere), rtx=True, version="1.7.1.116")
+    message = one_line(lambda: open_backend(model, "tensorrt-rtx"))
+    assert "here is Paper GPU (9.0). Build it here: avol export --engine tensorrt." in message
 
 
 def test_half_towers_beside_float32_spectrogram_and_head(model: Path, spec: ModelSpec, install: Install) -> None:
@@ -284,8 +295,11 @@ def test_engines_of_another_machine(
 @pytest.mark.parametrize(
     ("changed", "fact"),
     [
-        ({"options": {"version_compatible": True}, "builder_version": "10.13.0.1"}, "built by 10.13.0.1 on Paper GPU"),
-        ({}, "TensorRT 10.16.1.11 on Paper GPU does not accept it"),
+        (
+            {"options": {"version_compatible": True}, "builder_version": "10.13.0.1"},
+            "built by TensorRT 10.13.0.1, here is TensorRT 10.16",
+        ),
+        ({}, "TensorRT 10.16.1.11 on Paper GPU does not open it"),
     ],
 )
 def test_an_engine_that_tensorrt_refuses(
@@ -298,6 +312,28 @@ def test_an_engine_that_tensorrt_refuses(
     assert fact in message
     assert "version tag does not match" in message
     gpu.require_clean()
+
+
+def test_the_real_tensorrt_rtx_without_a_driver(model: Path, spec: ModelSpec) -> None:
+    """A plan that it built itself cannot be opened without a driver, and it says so through our logger."""
+    trt = pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
+    engines = pytest.importorskip("avol.export.engines", exc_type=ImportError)
+    with contextlib.suppress(UnavailableError):
+        find_gpu()
+        pytest.skip("there is a driver")
+    (built,) = engines.build_engines(
+        model,
+        precisions=("fp32",),
+        engine="tensorrt-rtx",
+        batches=(1,),
+        options=engines.EngineOptions(roles=("head",)),
+        report=lambda line: None,
+    )
+    device: Any = SimpleNamespace(name="no GPU", compute_capability="8.9")
+    loader = EngineLoader(trt, "tensorrt-rtx", device, spec)
+    message = one_line(lambda: loader.load(built.path))
+    assert message.startswith(f"{built.path}: TensorRT-RTX {trt.__version__} on no GPU does not open it; ")
+    assert "CUDA driver" in message
 
 
 def test_a_damaged_plan(gpu: Gpu, model: Path) -> None:
@@ -341,7 +377,7 @@ def test_a_full_gpu(model: Path, spec: ModelSpec, install: Install) -> None:
     gpu.require_clean()
 
 
-@pytest.mark.parametrize("works", range(0, 12, 3))
+@pytest.mark.parametrize("works", [0, 2, 6])
 @pytest.mark.parametrize("call", ["memcpy_htod_async", "execute_async_v3", "memcpy_dtoh_async", "cudaGraphLaunch"])
 def test_a_failure_leaves_nothing_behind(
     gpu: Gpu, model: Path, spec: ModelSpec, reference: CpuBackend, call: str, works: int

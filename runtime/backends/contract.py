@@ -12,7 +12,11 @@ from avol.runtime.errors import UnavailableError
 from avol.runtime.spec import ModelSpec
 
 GRAPHS = ("spectrogram", "audio", "frame", "head")  # the ones that running media needs
-TOWERS = ("audio", "frame")  # their files decide which precision a folder holds; the rest is float32 in all of them
+TOWERS = ("audio", "frame")  # their files decide which precision a folder holds
+ALWAYS_FLOAT32 = (
+    "spectrogram",
+    "head",
+)  # in every precision, so that they need a file of their own in none but float32
 
 # Role -> names of inputs and outputs. A name means the same tensor in every graph.
 TENSORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -51,12 +55,9 @@ def empty_outputs(names: tuple[str, ...], rows: int, spec: ModelSpec) -> dict[st
 
 
 def graph_path(folder: Path, role: str, precision: str) -> Path:
-    """The ONNX file of a graph: ``<role>.onnx`` in float32, else ``<role>.<precision>.onnx``.
-
-    Spectrogram and head are float32 in every precision, and need no file of their own for it.
-    """
+    """The ONNX file of a graph: ``<role>.onnx`` in float32, else ``<role>.<precision>.onnx``."""
     path = folder / (f"{role}.onnx" if precision == "fp32" else f"{role}.{precision}.onnx")
-    return path if role in TOWERS or path.is_file() else folder / f"{role}.onnx"
+    return path if role not in ALWAYS_FLOAT32 or path.is_file() else folder / f"{role}.onnx"
 
 
 def choose_precision(folder: Path, asked: str, preferred: tuple[str, ...]) -> str:

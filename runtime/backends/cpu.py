@@ -56,7 +56,8 @@ class CpuBackend(Backend):
         self._ort = import_onnxruntime()
         self._threads = max(1, available_cores() if threads is None else threads)
         self.provider = f"ONNX Runtime {self._ort.__version__}, {_threads_in_words(self._threads)}"
-        self._pool: ThreadPoolExecutor | None = None
+        # It starts a thread when there is something to do for it.
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="avol-cpu")
         self._sessions = {role: self._open(role) for role in graphs}
 
     def compute(self, roles: tuple[str, ...], inputs: Arrays, outputs: tuple[str, ...]) -> Arrays:
@@ -77,9 +78,7 @@ class CpuBackend(Backend):
 
     def close(self) -> None:
         """See :meth:`Backend.close`."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        self._pool.shutdown()
         self._sessions.clear()
 
     def _run_parts(self, roles: tuple[str, ...], parts: list[Arrays], outputs: tuple[str, ...]) -> list[Arrays]:
@@ -100,9 +99,7 @@ class CpuBackend(Backend):
 
     def _map(self, tasks: list[Callable[[], Arrays]]) -> list[Arrays]:
         """Results of tasks in order; the calling thread takes its share."""
-        if self._pool is None and len(tasks) > 1:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="avol-cpu")
-        futures = [self._pool.submit(task) for task in tasks[1:]] if self._pool is not None else []
+        futures = [self._pool.submit(task) for task in tasks[1:]]
         first = tasks[0]()
         return [first, *(future.result() for future in futures)]
 

@@ -14,8 +14,8 @@ from avol.runtime.backends.backend import Arrays, MapsAndScores
 from avol.runtime.backends.batches import BUCKETS, Batch, BatchedBackend
 from avol.runtime.backends.contract import GRAPHS, TENSORS, choose_precision, graph_path, tensor_dtype, tensor_shape
 from avol.runtime.backends.nvidia import find_gpu
-from avol.runtime.backends.onnx_sessions import import_onnxruntime, open_session
-from avol.runtime.errors import AvolError, UnavailableError
+from avol.runtime.backends.onnx_sessions import GraphError, import_onnxruntime, open_session
+from avol.runtime.errors import UnavailableError
 from avol.runtime.model_folder import read_spec
 
 PROVIDER = "CUDAExecutionProvider"
@@ -109,11 +109,11 @@ class CudaBackend(BatchedBackend):
             session = open_session(
                 self.folder, role, self.precision, self.spec, options, self._providers(), batch=bucket
             )
-        except AvolError as error:
-            if "CPU EP" not in str(error) and "CUDA" not in str(error):
-                raise
+        except GraphError as error:
+            if not any(word in error.reason for word in ("CPU EP", "CUDA", "CUDNN", "cudnn")):
+                raise  # the file's fault, not the device's
             raise UnavailableError(
-                f"onnxruntime: its CUDA provider does not run {role} ({error}); avol doctor says what is missing.",
+                f"onnxruntime: its CUDA provider does not run {role} ({error.reason}); avol doctor says more.",
                 reason="CUDA does not run the graphs",
             ) from None
         if PROVIDER not in session.get_providers() and self.capture:

@@ -17,6 +17,14 @@ _Tensor = tuple[str, str, tuple[int | None, ...]]
 _ONNX_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
 
+class GraphError(AvolError):
+    """A graph that ONNX Runtime does not open; ``reason`` is what it says."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: not a usable ONNX graph ({reason}); run avol export again.")
+        self.reason = reason
+
+
 def import_engine(module: str, *, package: str, extra: str) -> Any:  # noqa: ANN401 (a module)
     """Import a library that an extra brings.
 
@@ -96,7 +104,7 @@ def open_session(
         session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:
         # ONNX Runtime raises its own types, which share no base but Exception.
-        raise AvolError(f"{path}: not a usable ONNX graph ({first_line(error)}); run avol export again.") from None
+        raise GraphError(path, first_line(error)) from None
     _check_contract(session, path, role, spec, batch)
     return session
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avol.runtime.backends.contract import TENSORS, TOWERS, tensor_dtype, tensor_shape
+from avol.runtime.backends.contract import ALWAYS_FLOAT32, TENSORS, TOWERS, tensor_dtype, tensor_shape
 from avol.runtime.backends.cuda_device import CudaDevice
 from avol.runtime.backends.onnx_sessions import import_engine
 from avol.runtime.errors import AvolError, UnavailableError
@@ -15,6 +15,7 @@ from avol.runtime.spec import ModelSpec
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 PREFERRED = ("fp16", "fp32", "int8")
+_FOREIGN = "its engines are for another machine"
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Engine:
 def plan_path(folder: Path, role: str, precision: str, builder: str) -> Path:
     """The plan of a graph; spectrogram and head may be float32 beside towers of another precision."""
     path = folder / plan_file_name(role, precision, builder)
-    return path if role in TOWERS or path.is_file() else folder / plan_file_name(role, "fp32", builder)
+    return path if role not in ALWAYS_FLOAT32 or path.is_file() else folder / plan_file_name(role, "fp32", builder)
 
 
 def choose_plans(folder: Path, builder: str, asked: str, roles: tuple[str, ...]) -> str:
@@ -108,33 +109,38 @@ class EngineLoader:
         self._logger.messages.clear()
         engine = self._runtime.deserialize_cuda_engine(data)
         if engine is None:
-            raise self._misfit(plan, [*self._differences(info), *self._logger.messages[-1:]])
+            raise self._refused(plan, info)
         self._check_tensors(plan, info, engine)
         return Engine(info.role, plan, engine, _profiles(info))
 
     def _require_fit(self, plan: Path, info: PlanInfo) -> None:
-        found = info.misfits(
-            builder_version=self._trt.__version__,
-            gpu_name=self._device.name,
-            compute_capability=self._device.compute_capability,
-        )
-        if found:
-            raise self._misfit(plan, found)
+        try:
+            info.require_fit(
+                plan,
+                builder_version=self._trt.__version__,
+                gpu_name=self._device.name,
+                compute_capability=self._device.compute_capability,
+            )
+        except AvolError as error:
+            raise UnavailableError(str(error), reason=_FOREIGN) from None
 
     def _differences(self, info: PlanInfo) -> list[str]:
         """What differs between where the plan was built and here, in case that explains a refusal."""
-        here = f"{self._trt.__version__} on {self._device.name}"
-        there = f"{info.builder_version} on {info.gpu_name or 'no GPU'}"
-        product = PRODUCT_NAMES[self._builder]
-        if here == there:
-            return [f"{product} {here} does not accept it"]
-        return [f"{product} does not accept it: built by {there}, here is {here}"]
+        product, version, gpu = PRODUCT_NAMES[self._builder], self._trt.__version__, self._device.name
+        found = []
+        if info.builder_version != version:
+            found.append(f"built by {product} {info.builder_version}, here is {product} {version}")
+        if info.gpu_name not in (None, gpu):
+            found.append(f"built on {info.gpu_name}, here is {gpu}")
+        return found or [f"{product} {version} on {gpu} does not open it"]
 
-    def _misfit(self, plan: Path, facts: list[str]) -> UnavailableError:
-        text = "; ".join(facts)
+    def _refused(self, plan: Path, info: PlanInfo) -> UnavailableError:
+        said = [
+            message.rstrip(". ") for message in self._logger.messages[:1]
+        ]  # the first names versions where they differ
+        facts = "; ".join([*self._differences(info), *said])
         return UnavailableError(
-            f"{plan}: {text}. Build it here: avol export --engine {self._builder}.",
-            reason="its engines are for another machine",
+            f"{plan}: {facts}. Build it here: avol export --engine {self._builder}.", reason=_FOREIGN
         )
 
     def _check_tensors(self, plan: Path, info: PlanInfo, engine: Any) -> None:  # noqa: ANN401
