@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from avol.runtime.backends.contract import GRAPHS, TENSORS, tensor_dtype, tensor_shape
 from avol.runtime.model_folder import SPEC_FILE, bundled_model_folder
 from avol.runtime.plan_files import PlanInfo, TensorInfo
-from avol.runtime.spec import ModelSpec
+from avol.runtime.spec import PRECISION_KEY, ModelSpec
 
 
 def copy_bundled_model(folder: Path) -> Path:
@@ -22,6 +23,15 @@ def copy_bundled_model(folder: Path) -> Path:
     for name in (SPEC_FILE, *(f"{role}.onnx" for role in GRAPHS)):
         shutil.copy(bundled_model_folder() / name, folder / name)
     return folder
+
+
+def add_precision(folder: Path, precision: str, roles: tuple[str, ...] = ("audio", "frame")) -> None:
+    """Graphs that say they are of another precision; they compute in float32."""
+    for role in roles:
+        graph = onnx.load(folder / f"{role}.onnx")
+        metadata = {entry.key: entry.value for entry in graph.metadata_props}
+        onnx.helper.set_model_props(graph, {**metadata, PRECISION_KEY: precision})
+        onnx.save(graph, folder / f"{role}.{precision}.onnx")
 
 
 def some_inputs(spec: ModelSpec, count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

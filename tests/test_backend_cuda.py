@@ -22,7 +22,7 @@ from avol.runtime.backends.onnx_sessions import open_session
 from avol.runtime.errors import AvolError, UnavailableError
 from avol.runtime.model_folder import bundled_model_folder
 from avol.runtime.system import AvolNetSystem
-from backend_models import copy_bundled_model, some_inputs
+from backend_models import add_precision, copy_bundled_model, some_inputs
 from onnxruntime_simulator import Machine
 
 FOUND = Gpu("Paper GPU", "9.0", "580.65.06", "13.0")
@@ -91,8 +91,7 @@ def test_the_system_runs_on_it(install: Install, model: Path, reference: CpuBack
 
 def test_half_precision_is_preferred(install: Install, model: Path) -> None:
     install()
-    for role in ("audio", "frame"):
-        (model / f"{role}.fp16.onnx").write_bytes((model / f"{role}.onnx").read_bytes())
+    add_precision(model, "fp16")
     with CudaBackend(model) as backend:
         assert backend.precision == "fp16"
     with CudaBackend(model, precision="fp32") as backend:

@@ -18,7 +18,7 @@ from avol.runtime.backends.cpu import CpuBackend, has_int8_instructions
 from avol.runtime.backends.nvidia import Gpu, find_gpu
 from avol.runtime.errors import AvolError, UnavailableError
 from avol.runtime.model_folder import bundled_model_folder
-from backend_models import copy_bundled_model, some_inputs
+from backend_models import add_precision, copy_bundled_model, some_inputs
 
 FOUND = Gpu("Paper GPU", "9.0", "580.65.06", "13.0")
 
@@ -165,10 +165,10 @@ def test_int8_is_preferred_where_it_is_fast(model: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(cpu, "has_int8_instructions", lambda: fast)
     with open_backend(model, "cpu") as backend:
         assert backend.precision == "fp32"
-    (model / "audio.int8.onnx").write_bytes((model / "audio.onnx").read_bytes())
+    add_precision(model, "int8", ("audio",))
     with open_backend(model, "cpu") as backend:
         assert backend.precision == "fp32"  # one tower is not enough
-    (model / "frame.int8.onnx").write_bytes((model / "frame.onnx").read_bytes())
+    add_precision(model, "int8", ("frame",))
     with open_backend(model, "cpu") as backend:
         assert backend.precision == ("int8" if fast else "fp32")
     with open_backend(model, "cpu", "int8") as backend:
@@ -178,11 +178,23 @@ def test_int8_is_preferred_where_it_is_fast(model: Path, monkeypatch: pytest.Mon
 
 
 def test_a_precision_that_is_not_there(model: Path) -> None:
-    (model / "audio.fp16.onnx").write_bytes((model / "audio.onnx").read_bytes())
+    add_precision(model, "fp16", ("audio",))
     with pytest.raises(
         AvolError, match=r"holds no fp16 graphs \(frame.fp16.onnx missing\); write them with avol export"
     ):
         open_backend(model, "cpu", "fp16")
+
+
+def test_a_graph_under_anothers_precision(model: Path) -> None:
+    add_precision(model, "fp16")
+    (model / "frame.fp16.onnx").replace(model / "frame.int8.onnx")
+    (model / "audio.fp16.onnx").replace(model / "audio.int8.onnx")
+    with pytest.raises(AvolError, match=r"audio.int8.onnx: computes in fp16, its name says int8"):
+        open_backend(model, "cpu", "int8")
+    add_precision(model, "fp16")
+    (model / "frame.onnx").write_bytes((model / "frame.fp16.onnx").read_bytes())
+    with pytest.raises(AvolError, match=r"frame.onnx: computes in fp16, its name says fp32"):
+        open_backend(model, "cpu", "fp32")
 
 
 @pytest.mark.parametrize(

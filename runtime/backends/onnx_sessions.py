@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from avol.runtime.backends.contract import TENSORS, graph_path, tensor_shape
 from avol.runtime.errors import AvolError, UnavailableError
-from avol.runtime.spec import GRAPH_KEY, SPEC_KEY, ModelSpec
+from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, SPEC_KEY, ModelSpec
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -122,6 +122,9 @@ def _check_contract(
         raise AvolError(f"{path}: an ONNX file without avol's spec; export the model with avol export.")
     if metadata.get(GRAPH_KEY) != role:
         raise AvolError(f"{path}: holds the graph {metadata.get(GRAPH_KEY)!r}, not {role!r}; export the model again.")
+    named = next((p for p in ("fp16", "int8") if path.name == f"{role}.{p}.onnx"), "fp32")
+    if (held := metadata.get(PRECISION_KEY, "fp32")) != named:
+        raise AvolError(f"{path}: computes in {held}, its name says {named}; export the model again.")
     graph_spec = ModelSpec.from_json(metadata[SPEC_KEY], origin=path)
     if different := graph_spec.differences(spec):
         raise AvolError(
