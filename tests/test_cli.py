@@ -149,7 +149,7 @@ def test_bugs_are_not_hidden(command: ModuleType, error: Exception) -> None:
 def test_every_optional_package_is_in_the_extras_that_the_table_names(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     optional = project["optional-dependencies"]
-    distributions = {"cuda": "cuda-bindings", "tensorrt_rtx": "tensorrt-rtx-cu13"}
+    distributions = {"cuda": "cuda-bindings", "tensorrt_rtx": "tensorrt-rtx-cu13", "yt_dlp": "yt-dlp"}
     for package, extras in cli.EXTRAS_WITH.items():
         for extra in extras:
             named = {re.match(r"[\w-]+", requirement)[0] for requirement in optional[extra]}
