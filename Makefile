@@ -16,7 +16,7 @@ OTHER_ENGINE := $(if $(filter gpu,$(ENGINE)),cpu,gpu)
 
 # .venv/.has-ENGINE+EXTRA+...: the package is installed with these extras, and pyproject.toml has not changed since.
 INSTALLED := $(VENV)/.has-$(ENGINE)
-DEVELOP := $(INSTALLED)+train+export+dev
+DEVELOP := $(INSTALLED)+train+fetch+export+dev
 comma := ,
 # Bytecode is compiled as modules are first imported: torch alone would take half a minute here.
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt

@@ -45,6 +45,7 @@ COMMANDS = {
     "export": Command(module="avol.apps.export", help="Turn a checkpoint into graphs for devices.", extra="export"),
     "figures": Command(module="avol.apps.figures", help="Draw a network, its training and its finds.", extra="train"),
     "bench": Command(module="avol.apps.bench", help="Measure how fast a model runs here.", extra="cpu"),
+    "doctor": Command(module="avol.apps.doctor", help="Say what works here, and how to mend the rest.", extra="cpu"),
 }
 
 # Import name of an optional package -> the extras in pyproject.toml that bring it.
@@ -61,6 +62,7 @@ EXTRAS_WITH = {
     "onnx": ("export",),
     "onnxscript": ("export",),
     "gradio": ("demo",),
+    "yt_dlp": ("fetch",),
 }
 
 

@@ -1,4 +1,4 @@
-"""``avol data``: turn videos into training pairs, and look at what came out."""
+"""``avol data``: get videos, turn them into training pairs, and look at what came out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 # Name -> module of this package with `add_arguments` and `run`, as for the subcommands of `avol` itself; and its help.
 ACTIONS = {
+    "fetch": ("avol.apps.data_fetch", "Get the clips of a list from the web."),
     "prepare": ("avol.apps.data_prepare", "Turn videos into shards of small frames and sound."),
     "inspect": ("avol.apps.data_inspect", "Count and show what was prepared."),
 }

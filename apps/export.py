@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from avol.apps.export_engines import add_engine_arguments, build_requested
 from avol.runtime.model_folder import CHECKPOINT_FILE, bundled_model_folder
 
 EXAMPLES = """\
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     parser.add_argument("checkpoint", type=Path, nargs="?", help="a .safetensors file (default: the bundled one)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the graphs (default: out/NAME)")
+    add_engine_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,5 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise AvolError(
             f"{out}: {', '.join(wrong)} differ from the network; do not use them, and report this as a bug."
         )
+    written += [engine.path for engine in build_requested(arguments, out)]
     print(f"{out}: {len(written)} files; run them with: avol-run VIDEO --model {out}")
     return 0

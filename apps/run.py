@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from avol.runtime.backends import DEVICES, PRECISIONS, open_backend
 from avol.runtime.errors import AvolError
 
 if TYPE_CHECKING:
@@ -39,6 +40,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", type=Path, metavar="PATH", help="folder of an exported model (default: the bundled one)"
     )
     parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        metavar="D",
+        help=f"what computes: {', '.join(DEVICES)} (default: auto, the fastest that works here)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        metavar="P",
+        help=f"{', '.join(PRECISIONS)} (default: auto, the fastest that suits the device)",
+    )
+    parser.add_argument(
         "--threshold", type=_threshold, metavar="P", help="score that counts as sounding, 0..1 (default: the model's)"
     )
     parser.add_argument(
@@ -48,18 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the model over one video; gives the exit code."""
-    from avol.runtime.model_folder import bundled_model_folder
-    from avol.runtime.onnx_backend import OnnxBackend
     from avol.runtime.pipeline import run_on_video
     from avol.runtime.system import AvolNetSystem
 
     options = _options(arguments)
-    with _termination_cleans_up(), OnnxBackend(arguments.model or bundled_model_folder()) as backend:
+    with _termination_cleans_up(), open_backend(arguments.model, arguments.device, arguments.precision) as backend:
         system = AvolNetSystem(backend)
         timeline_folder = arguments.json.parent if arguments.json is not None else None
         with _folder_for_results(arguments.output_dir), _folder_for_results(timeline_folder), _Progress() as progress:
             summary = run_on_video(options, system, progress)
-        description = f"{backend.spec.name}, {backend.name} {backend.precision}"
+        description = backend.description
     _report(options, summary, description)
     return 0
 

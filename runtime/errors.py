@@ -1,4 +1,4 @@
-"""The one exception type that a user's mistake raises."""
+"""The exception types of what a user can mend."""
 
 
 class AvolError(Exception):
@@ -9,3 +9,16 @@ class AvolError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class UnavailableError(AvolError):
+    """A device that cannot be had here: a mistake if it was asked for by name, else a reason to take the next one.
+
+    Args:
+        message: as for :class:`AvolError`.
+        reason: the same in a few words, for the line that says why another device was chosen.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +20,8 @@ from avol.runtime.spec import ModelSpec
 PLAN_FORMAT = "avol.plan/1"
 BUILDERS = ("tensorrt", "tensorrt-rtx")
 PRECISIONS = ("fp32", "fp16", "int8")
+# What TensorRT-RTX builds for by default: Ampere, Ada, and from Blackwell on, without data centres and Jetsons.
+RTX_CAPABILITIES, RTX_CAPABILITIES_FROM = ((8, 0), (8, 6), (8, 9)), (12, 0)
 PRODUCT_NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 
 Shape: TypeAlias = tuple[int, ...]
@@ -113,6 +115,11 @@ class PlanInfo:
         if not self._version_fits(builder_version):
             product = PRODUCT_NAMES[self.builder]
             found.append(f"built by {product} {self.builder_version}, here is {product} {builder_version}")
+        if self.builder == "tensorrt-rtx" and compute_capability is not None and not runs_on_rtx(compute_capability):
+            found.append(
+                f"TensorRT-RTX runs on compute capability 8.0, 8.6, 8.9, 12.0 and later, "
+                f"here is {gpu_name} ({compute_capability})"
+            )
         compatibility = self.options.get("hardware_compatibility", "none")
         if self.compute_capability is not None and not self._capability_fits(compute_capability, compatibility):
             found.append(
@@ -133,7 +140,9 @@ class PlanInfo:
         """
         found = self.misfits(builder_version=builder_version, gpu_name=gpu_name, compute_capability=compute_capability)
         if found:
-            raise AvolError(f"{plan}: {'; '.join(found)}. Build it here: avol export --engine {self.builder}.")
+            can_run = compute_capability is None or runs_on_rtx(compute_capability)
+            builder = self.builder if can_run else "tensorrt"
+            raise AvolError(f"{plan}: {'; '.join(found)}. Build it here: avol export --engine {builder}.")
 
     def _version_fits(self, here: str) -> bool:
         if here == self.builder_version:
@@ -147,6 +156,12 @@ class PlanInfo:
         if compatibility == "ampere-plus":
             return here is not None and _numbers(here) >= (8, 0)
         return here == self.compute_capability
+
+
+def runs_on_rtx(compute_capability: str) -> bool:
+    """Whether the engines that TensorRT-RTX builds by default run on GPUs of this compute capability."""
+    numbers = _numbers(compute_capability)
+    return numbers in RTX_CAPABILITIES or numbers >= RTX_CAPABILITIES_FROM
 
 
 def plan_file_name(role: str, precision: str, builder: str) -> str:
@@ -191,6 +206,22 @@ def read_plan(plan: Path) -> tuple[bytes, PlanInfo]:
             f"{plan}: damaged, or not the engine that {plan_info_path(plan).name} describes; build it again."
         )
     return data, info
+
+
+def load_error(plan: Path, builder: str, builder_version: str, said: Sequence[str]) -> AvolError:
+    """The user's message where deserialising gave None.
+
+    Args:
+        plan: the file.
+        builder: ``tensorrt`` or ``tensorrt-rtx``.
+        builder_version: of the one here.
+        said: the errors that the library logged, oldest first; they name versions where those differ.
+    """
+    reason = said[0].rstrip(". \n") if said else "it says nothing about why"
+    return AvolError(
+        f"{plan}: {PRODUCT_NAMES[builder]} {builder_version} does not open it: {reason}. "
+        f"Build it here: avol export --engine {builder}."
+    )
 
 
 def _build(values: dict[str, Any], *, origin: str | Path) -> PlanInfo:

@@ -17,6 +17,7 @@ T = TypeVar("T")
 FORMAT = "avol.model/1"
 SPEC_KEY = "avol.spec"  # the key under which ONNX and safetensors metadata hold the spec
 GRAPH_KEY = "avol.graph"  # the key under which ONNX metadata hold the graph's role
+PRECISION_KEY = "avol.precision"  # the same for what its towers compute in; float32 where it is missing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from avol.runtime.backends.backend import Backend
 from avol.runtime.errors import AvolError
-from avol.runtime.onnx_backend import OnnxBackend
 
 SYSTEM = "avol-net"  # the name in the spec
 
@@ -33,7 +33,7 @@ class AvolNetSystem:
         AvolError: the model is of another system.
     """
 
-    def __init__(self, backend: OnnxBackend) -> None:
+    def __init__(self, backend: Backend) -> None:
         if backend.spec.system != SYSTEM:
             raise AvolError(
                 f"{backend.folder}: the model is of the system {backend.spec.system!r}, this version of avol runs "
@@ -48,10 +48,11 @@ class AvolNetSystem:
         return track
 
     def localise_samples(self, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Maps of frames with a window of samples each: float32 ``N x clip_samples`` to ``N x GH x GW``."""
-        (columns,) = self.backend.infer("spectrogram", samples=samples)
-        maps = self.localise(frames, columns).map
-        assert maps is not None
+        """Maps of frames with a window of samples each: float32 ``N x clip_samples`` to ``N x GH x GW``.
+
+        On a GPU this moves least: pixels and samples go up, maps come down.
+        """
+        maps, _ = self.backend.localise_samples(frames, samples)
         return maps
 
     def localise(self, frames: NDArray[np.uint8], windows: NDArray[np.float32]) -> Localisation:
@@ -61,7 +62,5 @@ class AvolNetSystem:
             frames: uint8 ``N x H x W x 3`` RGB.
             windows: float32 ``N x rows x columns``.
         """
-        (grid,) = self.backend.infer("frame", frames=frames)
-        (vector,) = self.backend.infer("audio", columns=windows)
-        maps, scores = self.backend.infer("head", grid=grid, vector=vector)
+        maps, scores = self.backend.localise(frames, windows)
         return Localisation(scores, maps)

@@ -112,9 +112,19 @@ def test_what_keeps_a_plan_from_running_is_named(
 
 def test_a_plan_built_without_a_gpu_is_tied_to_none() -> None:
     info = replace(INFO, builder="tensorrt-rtx", gpu_name=None, compute_capability=None)
-    assert info.misfits(**HERE) == []
-    (clause,) = info.misfits(**{**HERE, "builder_version": "1.8"})
+    here = {**HERE, "gpu_name": "NVIDIA GeForce RTX 5090", "compute_capability": "12.0"}
+    assert info.misfits(**here) == []
+    (clause,) = info.misfits(**{**here, "builder_version": "1.8"})
     assert clause == "built by TensorRT-RTX 10.16.1.11, here is TensorRT-RTX 1.8"
+
+
+@pytest.mark.parametrize("capability", ["7.5", "8.7", "9.0", "10.0", "11.0"])
+def test_tensorrt_rtx_is_for_rtx(capability: str) -> None:
+    info = replace(INFO, builder="tensorrt-rtx", gpu_name=None, compute_capability=None)
+    with pytest.raises(AvolError, match=r"here is H100 .*avol export --engine tensorrt\.$"):
+        info.require_fit(
+            Path("p"), builder_version=INFO.builder_version, gpu_name="H100", compute_capability=capability
+        )
 
 
 @pytest.mark.parametrize(

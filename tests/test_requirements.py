@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-EXTRAS = ("cpu", "gpu", "tensorrt", "tensorrt-rtx", "train", "export", "demo", "dev")
+EXTRAS = ("cpu", "gpu", "tensorrt", "tensorrt-rtx", "fetch", "train", "export", "demo", "dev")
 ENGINES = {"onnxruntime", "onnxruntime-gpu"}
 ROOMS = ("runtime", "train", "export", "apps")
 PROJECT = "avol (pyproject.toml)"
@@ -24,9 +24,9 @@ DISTRIBUTIONS = {"cv2": "opencv-python-headless", "cuda": "cuda-bindings", "tens
 # What each room may import beside the standard library and what the extras below bring.
 ROOM_EXTRAS = {
     "runtime": ("cpu", "tensorrt", "tensorrt-rtx"),
-    "train": ("train",),
+    "train": ("train", "fetch"),
     "export": ("export", "cpu", "tensorrt", "tensorrt-rtx"),
-    "apps": ("cpu", "train", "export", "demo"),
+    "apps": ("cpu", "train", "fetch", "export", "demo"),
 }
 
 
@@ -104,7 +104,7 @@ def test_the_lock_has_one_version_of_each_for_every_python(lock: Lock, python: s
     for name, requirements in lock.versions.items():
         fitting = [r for r in requirements if r.marker is None or r.marker.evaluate(environment)]
         assert len(fitting) <= 1, name
-        assert fitting or name in {"colorama", "audioop-lts", "httpx2-jsfetch"}, name
+        assert fitting or name in {"colorama", "audioop-lts", "httpx2-jsfetch", "brotlicffi", "cffi", "pycparser"}, name
 
 
 @pytest.mark.parametrize("extra", ["train", "export", "demo", "dev", "tensorrt", "tensorrt-rtx"])

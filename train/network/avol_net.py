@@ -56,7 +56,8 @@ class FrameTower(nn.Module):
     @staticmethod
     def scaled(frames: Tensor) -> Tensor:
         """uint8 ``N x H x W x 3`` to float32 ``N x 3 x H x W`` in -1..1."""
-        return frames.permute(0, 3, 1, 2).float() * (1 / 127.5) - 1.0
+        # Cast, then transposed: TensorRT can do nothing else with uint8.
+        return frames.float().permute(0, 3, 1, 2) * (1 / 127.5) - 1.0
 
 
 class AudioTower(nn.Module):

@@ -1,0 +1,122 @@
+"""ONNX graphs on their way into TensorRT's parser: what they are, which sizes are free, what it has to be told."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from avol.runtime.errors import AvolError
+from avol.runtime.plan_files import Shape, ShapeRange
+from avol.runtime.spec import GRAPH_KEY, SPEC_KEY, ModelSpec
+
+# A track is transformed in chunks, a window at a time at the least.
+SPECTROGRAM_COLUMNS = (1, 256, 1024)
+
+
+@dataclass(frozen=True)
+class SourceGraph:
+    """One graph of a model folder.
+
+    Attributes:
+        path: the ONNX file.
+        role, precision: what the file's name and metadata say.
+        sha256: of the file.
+        model: the graph, as the parser is to see it.
+        spec: of the model, out of the metadata.
+    """
+
+    path: Path
+    role: str
+    precision: str
+    sha256: str
+    model: onnx.ModelProto
+    spec: ModelSpec
+
+
+def read_graph(path: Path, role: str, precision: str) -> SourceGraph:
+    """Read a graph and check that it is the one that its name says.
+
+    Raises:
+        AvolError: it cannot be read, or it is not a graph of avol for this role.
+    """
+    try:
+        data = path.read_bytes()
+        model = onnx.load_model_from_string(data)
+    except OSError as error:
+        raise AvolError(f"{path}: cannot be read ({error.strerror}); export the model again.") from None
+    except Exception:  # of protobuf, a package that is onnx's own affair
+        raise AvolError(f"{path}: not an ONNX file, or damaged; export the model again.") from None
+    metadata = {item.key: item.value for item in model.metadata_props}
+    if SPEC_KEY not in metadata or metadata.get(GRAPH_KEY) != role:
+        found = metadata.get(GRAPH_KEY)
+        raise AvolError(
+            f"{path}: "
+            + (f"holds the graph {found}, not {role}" if found else "carries no model spec")
+            + "; export the model again with avol export."
+        )
+    move_casts_before_transposes(model)
+    spec = ModelSpec.from_json(metadata[SPEC_KEY], origin=path)
+    return SourceGraph(path, role, precision, hashlib.sha256(data).hexdigest(), model, spec)
+
+
+def move_casts_before_transposes(model: onnx.ModelProto) -> None:
+    """Let uint8 inputs be cast before they are transposed, in place: TensorRT can only cast that type.
+
+    Moving single bytes is cheaper where it is possible, so that graphs may have it the other way round; the values are
+    the same.
+    """
+    graph = model.graph
+    inputs = {item.name for item in graph.input if item.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
+    for transpose in graph.node:
+        if transpose.op_type != "Transpose" or transpose.input[0] not in inputs:
+            continue
+        users = [node for node in graph.node if transpose.output[0] in node.input]
+        if len(users) == 1 and users[0].op_type == "Cast":
+            cast = users[0]
+            # The two swap what they do: the first node becomes the cast, the second the transposition.
+            transpose.op_type, cast.op_type = cast.op_type, transpose.op_type
+            first, second = list(transpose.attribute), list(cast.attribute)
+            del transpose.attribute[:], cast.attribute[:]
+            transpose.attribute.extend(second)
+            cast.attribute.extend(first)
+            stale = [item for item in graph.value_info if item.name == transpose.output[0]]
+            for item in stale:
+                graph.value_info.remove(item)
+
+
+def profiles_of(
+    source: SourceGraph, batches: tuple[int, ...], *, profile_per_batch: bool
+) -> tuple[dict[str, ShapeRange], ...]:
+    """Optimisation profiles: the smallest, the most frequent and the largest shape of every input.
+
+    Args:
+        source: the graph.
+        batches: batch sizes in order; the middle one is what the engine is optimised for.
+        profile_per_batch: a profile of fixed batch size for every one, in place of one that spans them all.
+
+    Raises:
+        AvolError: the graph has a free axis that no rule covers.
+    """
+    spans = [(size, size, size) for size in batches]
+    if not profile_per_batch:
+        spans = [(batches[0], batches[len(batches) // 2], batches[-1])]
+    return tuple({item.name: _shape_range(source, item, span) for item in source.model.graph.input} for span in spans)
+
+
+def _shape_range(source: SourceGraph, item: onnx.ValueInfoProto, batch: tuple[int, int, int]) -> ShapeRange:
+    spectrogram = source.spec.spectrogram
+    sizes = {
+        "batch": batch,
+        "length": tuple((n - 1) * spectrogram.hop_samples + spectrogram.window_samples for n in SPECTROGRAM_COLUMNS),
+    }
+    axes = item.type.tensor_type.shape.dim
+    if unknown := [axis.dim_param or "?" for axis in axes if not axis.dim_value and axis.dim_param not in sizes]:
+        raise AvolError(f"{source.path}: input {item.name} has the free axis {unknown[0]}; export the model again.")
+
+    def shape(which: int) -> Shape:
+        return tuple(axis.dim_value or sizes[axis.dim_param][which] for axis in axes)
+
+    return shape(0), shape(1), shape(2)

@@ -1,0 +1,104 @@
+"""What the GPU backends share: batches of a few fixed sizes, and a track folded into windows."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avol.runtime.backends.backend import Arrays, Backend
+from avol.runtime.backends.contract import empty_outputs, tensor_dtype, tensor_shape
+from avol.runtime.spec import ModelSpec
+
+BUCKETS = (1, 8, 32)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows ``start`` to ``start + rows`` of what was asked, run as a batch of ``bucket`` rows."""
+
+    start: int
+    rows: int
+    bucket: int
+
+    @property
+    def slice(self) -> slice:
+        """Of the arrays asked for."""
+        return slice(self.start, self.start + self.rows)
+
+
+def split_into_batches(rows: int, buckets: tuple[int, ...]) -> list[Batch]:
+    """Whole batches of the largest bucket, then one of the smallest that holds the rest, padded if need be."""
+    largest, batches = max(buckets), []
+    for start in range(0, rows, largest):
+        count = min(largest, rows - start)
+        batches.append(Batch(start, count, min(bucket for bucket in buckets if bucket >= count)))
+    return batches
+
+
+class BatchedBackend(Backend):
+    """A backend whose graphs run in batches of fixed sizes: CUDA graphs replay fixed shapes at fixed addresses.
+
+    A call locks the device: one thread at a time.
+    """
+
+    on_device = True
+
+    def __init__(self, folder: Path, spec: ModelSpec, precision: str, buckets: tuple[int, ...] = BUCKETS) -> None:
+        super().__init__(folder, spec, precision)
+        self.buckets = tuple(sorted(buckets))
+        self._lock = threading.Lock()
+
+    def infer(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """See :meth:`Backend.infer`; a spectrogram may be of a track of any length."""
+        sound = self.spec.spectrogram
+        if graph == "spectrogram" and inputs["samples"].shape[1] != sound.clip_samples:
+            return [self._transform_track(inputs["samples"])]
+        return super().infer(graph, **inputs)
+
+    def compute(self, roles: tuple[str, ...], inputs: Arrays, outputs: tuple[str, ...]) -> Arrays:
+        """See :meth:`Backend.compute`."""
+        given = {name: self._checked(name, value) for name, value in inputs.items()}
+        rows = {len(value) for value in given.values()}
+        if len(rows) != 1:
+            raise ValueError(f"inputs of different batch sizes: {sorted(rows)}")
+        (count,) = rows
+        found = empty_outputs(outputs, count, self.spec)
+        with self._lock:
+            self._compute_batches(roles, given, found, split_into_batches(count, self.buckets))
+        return found
+
+    @abstractmethod
+    def _compute_batches(self, roles: tuple[str, ...], inputs: Arrays, outputs: Arrays, batches: list[Batch]) -> None:
+        """Run the batches of the inputs and fill the outputs; the lock is held."""
+
+    def _checked(self, name: str, value: NDArray[Any]) -> NDArray[Any]:
+        """Devices copy bytes: what they copy has to be what the graph reads."""
+        shape, dtype = tensor_shape(name, self.spec), tensor_dtype(name)
+        if value.shape[1:] != shape or value.dtype != dtype:
+            raise ValueError(f"{name} is {value.dtype} {value.shape}, expected {dtype} (N, *{shape})")
+        return np.ascontiguousarray(value)
+
+    def _transform_track(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Columns of stretches of any length: ``N x S`` to ``N x rows x T``, as windows that follow each other.
+
+        A column depends on its own samples alone, so that the result is that of one transform of the whole.
+        """
+        sound = self.spec.spectrogram
+        count, length = samples.shape
+        columns = (length - sound.window_samples) // sound.hop_samples + 1
+        if columns < 1:
+            raise ValueError(f"{length} samples are less than a column's {sound.window_samples}")
+        windows, stride = -(-columns // sound.columns), sound.columns * sound.hop_samples
+        padded = np.zeros((count, (windows - 1) * stride + sound.clip_samples), np.float32)
+        used = min(length, padded.shape[1])
+        padded[:, :used] = samples[:, :used]
+        folded = np.lib.stride_tricks.sliding_window_view(padded, sound.clip_samples, axis=1)[:, ::stride]
+        (found,) = super().infer("spectrogram", samples=folded.reshape(-1, sound.clip_samples))
+        track = found.reshape(count, windows, sound.rows, sound.columns).transpose(0, 2, 1, 3)
+        return np.ascontiguousarray(track.reshape(count, sound.rows, -1)[:, :, :columns])
