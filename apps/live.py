@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from avol.runtime.live import LiveFinding, LiveMeter
     from avol.runtime.live_input import LiveSource
     from avol.runtime.media.writer import VideoWriter
-    from avol.runtime.system import AvolNetSystem
+    from avol.runtime.system import System
 
 LARGEST_BYTES = 64 << 20  # of the timeline; then it starts anew, and the last one stays as NAME.1
 REPORT_SECONDS = 2.0
@@ -78,7 +78,7 @@ class RollingLines:
 
 
 def run_live(
-    source: LiveSource, system: AvolNetSystem, arguments: argparse.Namespace, description: str, *, program: str
+    source: LiveSource, system: System, arguments: argparse.Namespace, description: str, *, program: str
 ) -> int:
     """Run until interrupted, or until ``--end`` seconds are over; gives the exit status.
 
@@ -135,7 +135,7 @@ def line_of(finding: LiveFinding, *, maps: bool) -> dict[str, object]:
     }
 
 
-def _head(name: str, system: AvolNetSystem, rate_hz: float, threshold: float) -> dict[str, object]:
+def _head(name: str, system: System, rate_hz: float, threshold: float) -> dict[str, object]:
     spec, backend = system.spec, system.backend
     model = {"name": spec.name, "sha256": spec.weights_sha256, "system": spec.system}
     model |= {"backend": backend.name, "precision": backend.precision}

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 
+from avol.runtime.finding import finding
 from avol.runtime.live_buffer import LiveBuffer
 from avol.runtime.live_input import LiveReader, LiveSource
-from avol.runtime.system import AvolNetSystem, Localisation
-from avol.runtime.timeline import VALUE_DECIMALS, TimelineFrame, peak_and_box
+from avol.runtime.system import System
+from avol.runtime.timeline import TimelineFrame
 
 WAITED_SECONDS = 0.5  # for a moment, before looking whether to stop
 LATENCIES_KEPT = 600  # a minute at ten a second
@@ -60,7 +61,7 @@ class LiveMeter:
 
 def localise_live(
     source: LiveSource,
-    system: AvolNetSystem,
+    system: System,
     *,
     rate_hz: float = 10.0,
     threshold: float | None = None,
@@ -96,24 +97,12 @@ def localise_live(
         while not stop() and not buffer.ended:
             moment = buffer.take(WAITED_SECONDS)
             if moment is not None:
-                found = system.localise(moment.picture.pixels[None], system.transform(moment.samples)[None])
-                entry = _entry(moment.picture.time_seconds, found, limit)
+                track = system.open_track([moment.samples])  # of one window
+                window = track.windows_at([spec.spectrogram.clip_samples / 2 / spec.spectrogram.sample_rate_hz])
+                found = system.localise(moment.picture.pixels[None], window)
+                map = None if found.map is None else found.map[0]
+                entry = finding(moment.picture.time_seconds, float(found.score[0]), map, limit)
                 latency_seconds = time.monotonic() - moment.picture.arrived_seconds
                 yield LiveFinding(entry, moment.picture.picture, latency_seconds, moment.dropped)
         if reader.error is not None:
             raise reader.error
-
-
-def _entry(time_seconds: float, found: Localisation, threshold: float) -> TimelineFrame:
-    score = round(float(found.score[0]), VALUE_DECIMALS)
-    sounding, peak, box = score >= threshold, None, None
-    if found.map is not None:
-        peak, box = peak_and_box(found.map[0], min(threshold, float(found.map[0].max())))
-    return TimelineFrame(
-        time_seconds=time_seconds,
-        score=score,
-        sounding=sounding,
-        peak=peak,
-        box=box if sounding else None,
-        map=None if found.map is None else found.map[0],
-    )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.canvas import Canvas, Colour
+from avol.runtime.media.picture import plane_pixels
+from avol.runtime.overlay import blank_for, matrix_of
 
 STRIP_SHARE = 0.16  # of the picture's height
 SHOWN_SECONDS = 10.0  # now is at the right edge
@@ -30,8 +34,19 @@ def strip_height(picture_height: int) -> int:
     return max(16, round(picture_height * STRIP_SHARE / 2) * 2)
 
 
+def with_strip(picture: av.VideoFrame, strip: Strip, time_seconds: float) -> av.VideoFrame:
+    """A picture (yuv420p of limited range, even size) with the strip under it, as long as the picture is wide."""
+    result = blank_for(picture, picture.width, picture.height + strip_height(picture.height))
+    for target, plane in zip(result.planes, picture.planes, strict=True):
+        pixels = plane_pixels(plane)
+        plane_pixels(target)[: pixels.shape[0]] = pixels
+    area = (0, picture.height, picture.width, strip_height(picture.height))
+    strip.draw(Canvas(result, matrix_of(picture), area), time_seconds)
+    return result
+
+
 class Strip:
-    """Keeps the last seconds of scores and sound, and draws them.
+    """Keeps the last seconds of scores and sound, and draws them. Threads may add while another draws.
 
     Args:
         threshold: the score from which something sounds, drawn as a line.
@@ -45,24 +60,30 @@ class Strip:
         self._peaks: deque[tuple[float, float]] = deque()  # time, largest magnitude
         self._rest = np.zeros(0, np.float32)
         self._blocks = 0
+        self._lock = threading.Lock()
 
     def add_score(self, time_seconds: float, score: float, *, sounding: bool) -> None:
         """A score, in the order of times."""
-        self._scores.append((time_seconds, score, sounding))
+        with self._lock:
+            self._scores.append((time_seconds, score, sounding))
 
     def add_samples(self, samples: NDArray[np.float32]) -> None:
         """The next samples of the track, from time zero on, float32 in -1..1; they may come ahead of the pictures."""
         samples = np.concatenate([self._rest, samples])
         count = len(samples) // self._block
         peaks = np.abs(samples[: count * self._block]).reshape(count, self._block).max(axis=1)
-        for peak in peaks.tolist():
-            self._peaks.append((self._blocks * self._block_seconds, peak))
-            self._blocks += 1
+        with self._lock:
+            for peak in peaks.tolist():
+                self._peaks.append((self._blocks * self._block_seconds, peak))
+                self._blocks += 1
         self._rest = samples[count * self._block :].copy()
 
     def draw(self, canvas: Canvas, time_seconds: float) -> None:
         """Draw the seconds up to a time over the whole canvas; what lies before them is forgotten."""
-        first = time_seconds - SHOWN_SECONDS
+        with self._lock:
+            self._draw(canvas, time_seconds - SHOWN_SECONDS, time_seconds)
+
+    def _draw(self, canvas: Canvas, first: float, time_seconds: float) -> None:
         while len(self._scores) > 1 and self._scores[1][0] < first:
             self._scores.popleft()
         while self._peaks and self._peaks[0][0] < first:

@@ -18,6 +18,7 @@ import numpy as np
 
 from avol.runtime.atomic import write_error
 from avol.runtime.timeline import (
+    DURATION_LETTERS,
     TIME_DECIMALS,
     VALUE_DECIMALS,
     TimelineFrame,
@@ -56,8 +57,8 @@ class Timeline(Protocol):
     def write(self, frame: TimelineFrame) -> None:
         """Append an entry."""
 
-    def close(self) -> None:
-        """Complete the file; closing twice is fine."""
+    def close(self, duration_seconds: float | None = None) -> None:
+        """Complete the file, with another duration of the source if that turned out so; closing twice is fine."""
 
     def __enter__(self) -> Self: ...
 
@@ -117,10 +118,14 @@ class _File:
         else:
             self._abandon()
 
-    def close(self) -> None:
+    def close(self, duration_seconds: float | None = None) -> None:
         """Complete the file; closing twice is fine."""
         if not self._file.closed:
+            self._finish(duration_seconds)
             self._attempt(self._file.close)
+
+    def _finish(self, duration_seconds: float | None) -> None:
+        """What is to be written at the end."""
 
     def _abandon(self) -> None:
         with suppress(OSError):  # what cannot be written any more no longer matters
@@ -141,8 +146,17 @@ class LinesTimeline(_File):
     def __init__(self, path: Path, head: dict[str, Any] | None, *, maps: bool, shown_as: Path) -> None:
         super().__init__(path, "w", shown_as, encoding="utf-8", errors="backslashreplace", newline="")
         self._table = None if head is not None else csv.writer(self._file, lineterminator="\n")
-        self._maps = maps
-        self._put(CSV_COLUMNS if head is None else head)
+        self._maps, self._head = maps, head
+        if head is None:
+            self._put(CSV_COLUMNS)
+        else:  # blanks leave room for another duration
+            self._attempt(lambda: self._file.write(to_json(head) + " " * DURATION_LETTERS + "\n"))
+
+    def _finish(self, duration_seconds: float | None) -> None:
+        if self._head is not None and duration_seconds is not None:
+            written = len(to_json(self._head)) + DURATION_LETTERS
+            head = _with_duration(self._head, duration_seconds)
+            self._attempt(lambda: (self._file.seek(0), self._file.write(to_json(head).ljust(written))))
 
     def write(self, frame: TimelineFrame) -> None:
         """Append an entry; a reader sees it at once."""
@@ -160,6 +174,10 @@ class LinesTimeline(_File):
             self._file.flush()
 
         self._attempt(write)
+
+
+def _with_duration(head: dict[str, Any], duration_seconds: float) -> dict[str, Any]:
+    return {**head, "source": {**head["source"], "duration_seconds": round(duration_seconds, TIME_DECIMALS)}}
 
 
 def _table_row(frame: TimelineFrame) -> list[str]:
@@ -204,12 +222,11 @@ class ArraysTimeline(_File):
             self._attempt(partial(self._spools[name].write, array.tobytes()))
         self._count += 1
 
-    def close(self) -> None:
-        """Put the arrays together; closing twice is fine."""
-        if not self._file.closed:
-            self._attempt(self._assemble)
-            self._stack.close()
-        super().close()
+    def _finish(self, duration_seconds: float | None) -> None:
+        if duration_seconds is not None:
+            self._head = _with_duration(self._head, duration_seconds)
+        self._attempt(self._assemble)
+        self._stack.close()
 
     def _abandon(self) -> None:
         self._stack.close()

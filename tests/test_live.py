@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import cast
 
 import av
 import numpy as np
@@ -18,7 +17,6 @@ from avol.runtime.errors import AvolError
 from avol.runtime.live import LiveFinding, LiveMeter, localise_live
 from avol.runtime.live_buffer import MOST_PICTURES, SOUND_PATIENCE_SECONDS, LiveBuffer, LivePicture
 from avol.runtime.live_input import LiveSource, shown
-from avol.runtime.system import AvolNetSystem
 from fake_system import SquareSystem
 from live_sender import FRAME_RATE, NUMBERS, LiveSender, LossyRelay, free_udp_port, loud_at
 from media_factory import read_number
@@ -135,7 +133,7 @@ def listen(port: int, until: Callable[[list[LiveFinding], list[str]], bool]) -> 
     notices: list[str] = []
     give_up = time.monotonic() + 30
     source = LiveSource(url=f"udp://127.0.0.1:{port}?overrun_nonfatal=1")
-    system = cast(AvolNetSystem, SquareSystem())
+    system = SquareSystem()
     stop = lambda: until(findings, notices) or time.monotonic() > give_up  # noqa: E731
     for finding in localise_live(source, system, threshold=0.5, notice=notices.append, stop=stop):
         findings.append(finding)
@@ -188,7 +186,7 @@ def test_a_pause_and_a_restart_of_the_sender_are_survived() -> None:
     url = f"udp://127.0.0.1:{port}?pkt_size=1316"
     findings: list[LiveFinding] = []
     notices: list[str] = []
-    source, system = LiveSource(url=f"udp://127.0.0.1:{port}?overrun_nonfatal=1"), cast(AvolNetSystem, SquareSystem())
+    source, system = LiveSource(url=f"udp://127.0.0.1:{port}?overrun_nonfatal=1"), SquareSystem()
     done = threading.Event()
 
     def take() -> None:
@@ -225,7 +223,7 @@ def test_a_pause_and_a_restart_of_the_sender_are_survived() -> None:
 
 
 def test_an_address_without_a_stream_is_one_line() -> None:
-    system = cast(AvolNetSystem, SquareSystem())
+    system = SquareSystem()
     with pytest.raises(AvolError, match=r"tcp://user:\*\*\*@127.0.0.1:9: cannot be opened \(.*\); check the address"):
         next(iter(localise_live(LiveSource(url="tcp://user:secret@127.0.0.1:9"), system)))
     with pytest.raises(AvolError, match=r"/dev/video77: cannot be opened"):

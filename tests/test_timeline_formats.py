@@ -92,6 +92,24 @@ def test_lines_are_there_while_the_run_goes(tmp_path: Path) -> None:
     timeline.close()
 
 
+@pytest.mark.parametrize("format", ["json", "jsonl", "npz"])
+@pytest.mark.parametrize("seconds", [0.5, 123456.789012])
+def test_a_source_that_was_cut_off_is_as_long_as_it_was(tmp_path: Path, format: str, seconds: float) -> None:
+    path = tmp_path / f"a.{format}"
+    head = HEAD | {"source": {"path": "ü", "duration_seconds": 10.0}}
+    with open_timeline(path, format, **head) as timeline:
+        timeline.write(TimelineFrame(time_seconds=0.5, score=0.25, sounding=False))
+        timeline.close(seconds)
+    if format == "npz":
+        with np.load(path) as arrays:
+            source = json.loads(str(arrays["head"]))["source"]
+    else:
+        text = path.read_text(encoding="utf-8")
+        source = json.loads(text if format == "json" else text.splitlines()[0])["source"]
+        assert text.count("0.25") == 1
+    assert source == {"path": "ü", "duration_seconds": seconds}
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_error_leaves_no_open_file_and_no_temporary_one(tmp_path: Path, format: str) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ class AudioReader:
     Sample 0 of the concatenation is the output's time zero: a late start and gaps are filled with silence, what lies
     before zero or overlaps is cut, so time never drifts from the stream's timestamps. Channels are mixed with
     libswresample's matrix, normalised so that the mix cannot exceed full scale. Packets that do not decode become
-    silence of their length. ``warnings`` is complete when the iteration has ended.
+    silence of their length. ``warnings`` is complete when the iteration has ended or been closed.
 
     Args:
         path: a file with an audio stream.
@@ -69,8 +69,17 @@ class AudioReader:
         """Close the file."""
         self._stack.close()
 
-    def __iter__(self) -> Iterator[Samples]:
+    def __iter__(self) -> Generator[Samples, None, None]:
         """Chunks of any length > 0, first to last."""
+        try:
+            yield from self._samples()
+        finally:  # also where the reader stops before the end: what it met so far is to be said
+            if self._damaged_packets:
+                self.warnings.append(damaged_sound(self._path, self._damaged_packets))
+            if self._broke_off:
+                self.warnings.append(f"{self._path}: reading the sound broke off ({self._broke_off}).")
+
+    def _samples(self) -> Iterator[Samples]:
         mixer, line, converter = Mixer(), None, None
         for frame in self._frames():
             samples, rate = mixer.mix(frame), frame.sample_rate
@@ -84,10 +93,6 @@ class AudioReader:
                 yield from converter.convert(part)
         if line is not None and converter is not None:
             yield from converter.finish(line.time)
-        if self._damaged_packets:
-            self.warnings.append(f"{self._path}: audio packets damaged, played as silence: {self._damaged_packets}.")
-        if self._broke_off:
-            self.warnings.append(f"{self._path}: reading the sound broke off ({self._broke_off}).")
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         packets = Packets(self._container, self._stream)
@@ -99,6 +104,11 @@ class AudioReader:
                 continue
             yield from frames
         self._broke_off = packets.broke_off
+
+
+def damaged_sound(path: Path, packets: int) -> str:
+    """The line that tells of audio packets that do not decode; the same from all who meet them."""
+    return f"{path}: audio packets damaged, played as silence: {packets}."
 
 
 class SampleLine:
