@@ -80,7 +80,7 @@ class RollingLines:
 def run_live(
     source: LiveSource, system: System, arguments: argparse.Namespace, description: str, *, program: str
 ) -> int:
-    """Run until interrupted, or until ``--end`` seconds are over; gives the exit status.
+    """Run until interrupted, or until ``--seconds`` are over; gives the exit status.
 
     Raises:
         AvolError: there is nothing to read, or the results cannot be written.
@@ -95,7 +95,7 @@ def run_live(
         None if str(arguments.json) == "-" else arguments.json or Path(time.strftime("live-%Y%m%d-%H%M%S.avol.jsonl"))
     )
     threshold = system.spec.threshold if arguments.threshold is None else arguments.threshold
-    deadline = math.inf if arguments.end is None else time.monotonic() + arguments.end
+    deadline = math.inf if arguments.seconds is None else time.monotonic() + arguments.seconds
     meter = LiveMeter()
     findings = localise_live(
         source,
@@ -109,7 +109,7 @@ def run_live(
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(findings))  # type: ignore[type-var]
         lines: RollingLines | None = None
-        video = stack.enter_context(_LiveVideo(arguments.video_out))
+        video = stack.enter_context(_LiveVideo(arguments.live_video))
         stack.callback(lambda: say(_summary(meter) + ("" if path is None else f" -> {path}")))  # also when interrupted
         for finding in _reported(findings, meter, description):
             if lines is None:  # the stream is there

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avol.apps.inputs import Input, find_videos, is_result, refuse_collisions, result_path
+from avol.apps.run_inputs import Input, find_videos, is_result, refuse_collisions, result_path
 from avol.runtime.errors import AvolError
 
 
