@@ -42,6 +42,9 @@ COMMANDS = {
     "data": Command(module="avol.apps.data", help="Turn videos into pairs to train on.", extra="train"),
     "train": Command(module="avol.apps.train", help="Train a model.", extra="train"),
     "eval": Command(module="avol.apps.eval", help="Measure how well a model finds sources.", extra="train"),
+    "calibrate": Command(
+        module="avol.apps.calibrate", help="Fit a model's score and threshold to held-out pairs.", extra="export"
+    ),
     "export": Command(module="avol.apps.export", help="Turn a checkpoint into graphs for devices.", extra="export"),
     "figures": Command(module="avol.apps.figures", help="Draw a network, its training and its finds.", extra="train"),
     "bench": Command(module="avol.apps.bench", help="Measure how fast a model runs here.", extra="cpu"),

@@ -49,7 +49,7 @@ def as_text(
             lines.append(f"  and {len(skipped) - SHOWN_SKIPPED} more, all in the file of --json")
     for title, table in measured.tables.items():
         columns = list(next(iter(table.values())))
-        lines += ["", f"{title:<46}" + "".join(f"{name:<24}" for name in columns).rstrip()]
+        lines += ["", title, " " * 46 + "".join(f"{name:<24}" for name in columns).rstrip()]
         for row, figures in table.items():
             cells = (f"{100 * f.value:6.2f} [{100 * f.low:.1f}, {100 * f.high:.1f}]" for f in figures.values())
             lines.append(f"  {row:<44}" + "".join(f"{cell:<24}" for cell in cells).rstrip())
