@@ -92,7 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print(record: dict[str, Any], folder: Path) -> None:
     kinds = ", ".join(f"{count} of {kind}" for kind, count in record["questions"].items())
-    print(f"{record['model']['name']}, {record['part']} part: {kinds}, each with its own and a foreign sound")
+    print(
+        f"{record['model']['name']}, {record['part']} part: {kinds}, of {record['sources']} photographs and videos, "
+        "each with its own and a foreign sound"
+    )
     print(f"{'':<38}{'as it was':>12}{'calibrated':>12}")
     rows = {
         "scale": "scale",

@@ -143,6 +143,7 @@ def describe(pairs: ScoredPairs, spec: ModelSpec, fitted: Fit, *, method: str) -
         "model": {"name": spec.name, "sha256": spec.weights_sha256},
         "method": method,
         "questions": pairs.kinds,
+        "sources": len(set(pairs.groups)),
         "before": _quality(pairs, before),
         "after": _quality(pairs, fitted),
         "cross_fitted": _cross_fitted(pairs, method),
