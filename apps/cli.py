@@ -43,7 +43,7 @@ COMMANDS = {
     "train": Command(module="avol.apps.train", help="Train a model.", extra="train"),
     "eval": Command(module="avol.apps.eval", help="Measure how well a model finds sources.", extra="train"),
     "calibrate": Command(
-        module="avol.apps.calibrate", help="Fit a model's score and threshold to held-out pairs.", extra="export"
+        module="avol.apps.calibrate", help="Fit score and threshold to held-out pairs.", extra="export"
     ),
     "export": Command(module="avol.apps.export", help="Turn a checkpoint into graphs for devices.", extra="export"),
     "figures": Command(module="avol.apps.figures", help="Draw a network, its training and its finds.", extra="train"),
