@@ -69,6 +69,16 @@ EXTRAS_WITH = {
 }
 
 
+class _CommandHelp(argparse.HelpFormatter):
+    """Keeps the longest name of a command on the line of its help: argparse counts names without their indent."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Make room as the action is added."""
+        super().add_argument(action)
+        room = max(map(len, COMMANDS)) + 2 * self._indent_increment
+        self._action_max_length = max(self._action_max_length, room)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``avol``; returns the exit status.
 
@@ -93,7 +103,9 @@ def main_run(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="avol", description="Find where in a picture a sound comes from.")
+    parser = argparse.ArgumentParser(
+        prog="avol", description="Find where in a picture a sound comes from.", formatter_class=_CommandHelp
+    )
     parser.add_argument("--version", action="version", version=f"avol {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     by_name = {
