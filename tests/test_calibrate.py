@@ -335,3 +335,20 @@ def test_beside_is_committed_with_the_model(model: Path, tmp_path: Path) -> None
         beside.temporary.write_text("x")
         recalibrate(model, NEW, 0.7, beside=(beside,))
     assert (tmp_path / "beside.txt").read_text() == "x"
+
+
+def test_prepared_clips_are_asked_about_sounds_of_other_videos(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "CLIP_PAIRS", 16)
+    words = ["data", "prepare", str(material / "videos"), "--out", str(tmp_path / "pairs"), "--split", "1:1:0"]
+    assert main([*words, "--preset", SPEC.preset]) == 0
+    capsys.readouterr()
+    pairs = score_pairs(OpenModel(SPEC, oracle), [tmp_path / "pairs"], part="train")
+    assert pairs.kinds == {"clips": 16}
+    assert len(set(pairs.groups)) > 1
+    # The oracle finds what it hears, except in the clip that does not show its source.
+    assert [logit > 0 for logit in pairs.true] == [group != "hidden" for group in pairs.groups]
+    assert pairs.false.min() == pytest.approx(np.log(0.1 / 0.9), abs=1e-5)
+    with pytest.raises(AvolError, match="give one folder"):
+        score_pairs(OpenModel(SPEC, oracle), [tmp_path / "pairs", material], part="train")

@@ -97,11 +97,6 @@ def collect(annotations: Annotations, folder: MediaFolder, spec: ModelSpec) -> C
     )
 
 
-def as_floats(windows: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Windows as models take them, -1..1."""
-    return np.asarray(windows, np.float32) / np.float32(32767)
-
-
 def _wanted(sample: AnnotatedSample) -> _Wanted:
     own = (sample.key, sample.time_seconds)
     sounds = [own if s.sound_key is None else (s.sound_key, s.sound_seconds) for s in sample.sources]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avol.train.metrics import Figure, peak_position, point_in_boxes
-from avol.train.protocols.collect import Collected, as_floats
+from avol.train.protocols.collect import Collected
 from avol.train.protocols.detection_tables import extended_table, lit_table
 from avol.train.protocols.model import OpenModel
 from avol.train.protocols.pairing import foreign_partners
@@ -68,7 +68,7 @@ def measure(collected: Collected, model: OpenModel, *, seed: int = 0) -> Measure
     measured, samples = Measured(), collected.samples
     weights, groups = [sample.weights() for sample in samples], [sample.group for sample in samples]
     rng = np.random.default_rng(seed)
-    windows = as_floats(collected.windows)
+    windows = collected.windows
     partners, note = foreign_partners(samples, rng)
     measured.notes += [note] * bool(note)
     maps = {OWN: model.maps(collected.frames, windows)}
@@ -76,7 +76,7 @@ def measure(collected: Collected, model: OpenModel, *, seed: int = 0) -> Measure
         maps[FOREIGN] = model.maps(collected.frames, windows[partners])
     maps[SILENCE] = model.maps(collected.frames, np.zeros_like(windows))
     noise = np.clip(NOISE_LEVEL * rng.standard_normal(windows.shape[1]), -1, 1).astype(np.float32)
-    noise_maps = model.maps(collected.frames, np.broadcast_to(noise, windows.shape).copy())
+    noise_maps = model.maps(collected.frames, np.broadcast_to(noise, windows.shape))
     fixed = fixed_rule(model.spec.threshold)
     ious = ious_under([MEDIAN, ADAPTIVE, fixed], maps, weights)
     for rule, by_row in ious.items():
@@ -127,7 +127,7 @@ def _two_sources(
 
 
 def _retrieval(
-    measured: Measured, collected: Collected, model: OpenModel, windows: NDArray[np.float32], rng: np.random.Generator
+    measured: Measured, collected: Collected, model: OpenModel, windows: NDArray[np.int16], rng: np.random.Generator
 ) -> None:
     table, note = retrieval_table(collected.samples, collected.frames, windows, model, rng)
     if table:

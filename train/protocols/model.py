@@ -36,10 +36,18 @@ class OpenModel:
     localise: Callable[[Frames, Samples], Maps]
     all_scores: Callable[[Frames, Samples], Scores] | None = None
 
-    def maps(self, frames: Frames, samples: Samples) -> Maps:
-        """:attr:`localise` in batches that fit into memory."""
+    def maps(self, frames: Frames, windows: Samples | NDArray[np.int16]) -> Maps:
+        """:attr:`localise` in batches; int16 windows become float32 batch by batch, as all would fill the memory."""
         starts = range(0, len(frames), BATCH)
-        return np.concatenate([self.localise(frames[s : s + BATCH], samples[s : s + BATCH]) for s in starts])
+        parts = [self.localise(frames[s : s + BATCH], as_floats(windows[s : s + BATCH])) for s in starts]
+        return np.concatenate(parts)
+
+
+def as_floats(windows: Samples | NDArray[np.int16]) -> Samples:
+    """Windows as models take them, float32 in -1..1."""
+    if windows.dtype == np.int16:
+        return np.asarray(windows, np.float32) / np.float32(32767)
+    return np.asarray(windows, np.float32)
 
 
 def open_model(path: Path) -> OpenModel:

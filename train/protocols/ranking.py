@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avol.train.metrics import Figure, chance_ndcg, ndcg
-from avol.train.protocols.model import OpenModel
+from avol.train.protocols.model import OpenModel, as_floats
 from avol.train.protocols.rules import Table
 from avol.train.protocols.samples import AnnotatedSample
 
@@ -17,7 +17,7 @@ METRIC = "nDCG@30"
 def retrieval_table(
     samples: list[AnnotatedSample],
     frames: NDArray[np.uint8],
-    windows: NDArray[np.float32],
+    windows: NDArray[np.int16],
     model: OpenModel,
     rng: np.random.Generator,
 ) -> tuple[Table, str]:
@@ -36,9 +36,9 @@ def retrieval_table(
     relevance = ((labels[:, None] == labels[None, :]) & gallery).astype(np.float64)
     if len(set(labels)) < 2 or not relevance.any():
         return {}, "retrieval: not measured, it takes two classes, and one of them in two videos"
-    scores = model.all_scores(frames[chosen], windows[chosen]).astype(np.float64)
+    scores = model.all_scores(frames[chosen], as_floats(windows[chosen])).astype(np.float64)
     scores = np.where(gallery, scores, -np.inf)
-    silent = model.all_scores(frames[chosen], np.zeros_like(windows[:1])).astype(np.float64)
+    silent = model.all_scores(frames[chosen], np.zeros_like(windows[:1], np.float32)).astype(np.float64)
     queries = np.flatnonzero(relevance.any(axis=1))
     names = groups[queries].tolist()
 

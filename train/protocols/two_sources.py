@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avol.train.metrics import box_weights
-from avol.train.protocols.collect import Collected, as_floats
+from avol.train.protocols.collect import Collected
 from avol.train.protocols.model import OpenModel
 from avol.train.protocols.rules import Rule, Table, iou_table, ious_under
 
@@ -29,7 +29,7 @@ class _Pictures:
     """Pictures with two sources: ``P`` frames, and per source its windows ``P x clip_samples`` and its weights."""
 
     frames: NDArray[np.uint8]
-    windows: tuple[NDArray[np.float32], NDArray[np.float32]]
+    windows: tuple[NDArray[np.int16], NDArray[np.int16]]
     weights: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]
     groups: list[str]
 
@@ -77,7 +77,7 @@ def _annotated(collected: Collected, numbers: list[int]) -> _Pictures:
     second = np.stack([collected.second_windows[number] for number in numbers])
     return _Pictures(
         frames=collected.frames[numbers],
-        windows=(as_floats(collected.windows[numbers]), as_floats(second)),
+        windows=(collected.windows[numbers], second),
         weights=(
             [box_weights(s.sources[0].boxes, box_weight=s.box_weight) for s in samples],
             [box_weights(s.sources[1].boxes, box_weight=s.box_weight) for s in samples],
@@ -100,7 +100,7 @@ def _side_by_side(collected: Collected, partners: NDArray[np.int64]) -> _Picture
     ]
     return _Pictures(
         frames=np.stack([_halves(frames[n], frames[p]) for n, p in enumerate(partners)]),
-        windows=(as_floats(collected.windows), as_floats(collected.windows[partners])),
+        windows=(collected.windows, collected.windows[partners]),
         weights=(left, right),
         groups=[sample.group for sample in samples],
     )
