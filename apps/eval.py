@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avol.apps import eval_protocol
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -15,14 +17,21 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``avol eval``."""
-    parser.add_argument("model", type=Path, help="a .safetensors checkpoint, or the folder of an exported model")
-    parser.add_argument("data", type=Path, nargs="+", help="folders with images.csv, audio.csv and videos.csv")
+    parser.add_argument(
+        "model", type=Path, nargs="?", help="a .safetensors checkpoint, or the folder of an exported model"
+    )
+    parser.add_argument("data", type=Path, nargs="*", help="folders with images.csv, audio.csv and videos.csv")
     parser.add_argument("--part", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there as well")
+    eval_protocol.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; gives the exit code."""
+    if arguments.protocol is not None:
+        return eval_protocol.run(arguments)
+    if not arguments.data:
+        raise argparse.ArgumentError(None, "MODEL and DATA are needed, or --protocol")
     import dataclasses
     import json
 
