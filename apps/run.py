@@ -7,7 +7,6 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from avol.apps.run_inputs import Input, find_videos, refuse_collisions, result_path
 from avol.apps.run_arguments import add_run_arguments
 from avol.apps.run_console import (
     FAILED,
@@ -20,6 +19,7 @@ from avol.apps.run_console import (
     report_run,
     termination_cleans_up,
 )
+from avol.apps.run_inputs import Input, find_videos, refuse_collisions, result_path
 from avol.runtime.backends import open_backend
 from avol.runtime.errors import AvolError
 

@@ -41,8 +41,16 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--model", type=Path, metavar="PATH", help="folder of an exported model (default: the bundled)")
-    group.add_argument("--device", choices=DEVICES, default="auto", help="what computes (default: the fastest)")
-    group.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the towers (default: the fastest)")
+    group.add_argument(
+        "--device", choices=DEVICES, metavar="D", default="auto", help=f"{_names(DEVICES)} (default: auto, the fastest)"
+    )
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        metavar="P",
+        default="auto",
+        help=f"{_names(PRECISIONS)} (default: auto, the fastest)",
+    )
     group.add_argument("--rate", type=_rate, default=10.0, metavar="HZ", help="analyses a second (default: 10)")
     group.add_argument("--threshold", type=_share, metavar="P", help="score that counts as sounding, 0..1")
     group.add_argument(
@@ -53,17 +61,31 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
 def _add_results(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--output-dir", type=Path, metavar="DIR", help="folder of the results (default: the video's)")
     group.add_argument("--json", type=Path, metavar="PATH", help="name of the timeline (default: VIDEO.avol.json)")
-    group.add_argument("--format", choices=FORMATS, default="json", help="of the timeline (default: json)")
+    group.add_argument(
+        "--format",
+        choices=FORMATS,
+        metavar="F",
+        default="json",
+        help=f"of the timeline: {_names(FORMATS)} (default: json)",
+    )
     group.add_argument("--maps", action="store_true", help="put every cell of the maps into the timeline")
     group.add_argument("--no-video", action="store_true", help="write the timeline only")
     group.add_argument("--no-audio", action="store_true", help="leave the sound out of the video")
-    group.add_argument("--codec", choices=CODECS, default="h264", help="of the video (default: h264)")
+    group.add_argument("--codec", choices=CODECS, metavar="C", default="h264", help=f"{_names(CODECS)} (default: h264)")
     group.add_argument("--crf", type=_crf, default=23, metavar="N", help="quality: smaller is better (default: 23)")
 
 
 def _add_picture(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--style", choices=STYLES, default="overlay", help="how places are shown (default: overlay)")
-    group.add_argument("--colormap", choices=COLOUR_MAPS, default="inferno", help="colours (default: inferno)")
+    group.add_argument(
+        "--style", choices=STYLES, metavar="S", default="overlay", help=f"{_names(STYLES)} (default: overlay)"
+    )
+    group.add_argument(
+        "--colormap",
+        choices=COLOUR_MAPS,
+        metavar="C",
+        default="inferno",
+        help=f"{_names(COLOUR_MAPS)} (default: inferno)",
+    )
     group.add_argument("--opacity", type=_share, default=0.65, metavar="P", help="of the hottest place (default: 0.65)")
     group.add_argument("--strip", action="store_true", help="show the score and the waveform under the picture")
     group.add_argument("--legend", action="store_true", help="show what the colours mean")
@@ -74,6 +96,10 @@ def _add_live(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--microphone", default="", metavar="DEVICE", help="ALSA device for a camera, e.g. default")
     group.add_argument("--live-video", type=Path, metavar="PATH", help="write the analysed pictures there as well")
     group.add_argument("--seconds", type=_positive, metavar="S", help="end after so many seconds")
+
+
+def _names(choices: tuple[str, ...]) -> str:
+    return ", ".join(choices)
 
 
 def _rate(text: str) -> float:
