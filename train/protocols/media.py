@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avol.runtime.errors import AvolError
-from avol.train.data.listing import VIDEO_SUFFIXES
+from avol.runtime.media.suffixes import VIDEO_SUFFIXES
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac"})
