@@ -20,6 +20,7 @@ from avol.runtime.errors import AvolError
 FORMAT = "avol.timeline/1"
 TIME_DECIMALS = 6
 VALUE_DECIMALS = 4
+DURATION_LETTERS = 16  # more than a number of seconds can gain
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -106,8 +107,14 @@ class TimelineWriter:
             self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
         except OSError as error:
             raise write_error(self._shown_as, error) from None
-        head = {"format": FORMAT, "source": source, "model": model, "analysis": analysis}
-        self._put("{\n" + "".join(f'"{key}": {_json(value)},\n' for key, value in head.items()) + '"frames": [')
+        self._source = source
+        start = f'{{\n"format": {_json(FORMAT)},\n'
+        self._source_at = len(start)  # bytes: it is ASCII
+        self._put(start)
+        # Blanks after it leave room for another duration.
+        self._put(self._source_line() + " " * DURATION_LETTERS + "\n")
+        head = {"model": model, "analysis": analysis}
+        self._put("".join(f'"{key}": {_json(value)},\n' for key, value in head.items()) + '"frames": [')
 
     def __enter__(self) -> Self:
         return self
@@ -134,18 +141,31 @@ class TimelineWriter:
         self._put(self._separator + _json(entry))
         self._separator = ",\n"
 
-    def close(self) -> None:
-        """Complete the file; closing twice is fine."""
+    def close(self, duration_seconds: float | None = None) -> None:
+        """Complete the file; closing twice is fine.
+
+        Args:
+            duration_seconds: of the source, where it turned out to be another than the head says.
+        """
         if self._file.closed:
             return
         self._put("\n]\n}\n")
+        if duration_seconds is not None:
+            written = len(self._source_line())
+            self._source = self._source | {"duration_seconds": _rounded(duration_seconds, TIME_DECIMALS)}
+            self._put(self._source_line().ljust(written), at=self._source_at)
         try:
             self._file.close()
         except OSError as error:
             raise write_error(self._shown_as, error) from None
 
-    def _put(self, text: str) -> None:
+    def _source_line(self) -> str:
+        return f'"source": {_json(self._source)},'
+
+    def _put(self, text: str, *, at: int | None = None) -> None:
         try:
+            if at is not None:
+                self._file.seek(at)
             self._file.write(text)
         except OSError as error:
             self._abandon()
