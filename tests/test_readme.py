@@ -114,6 +114,15 @@ def test_the_examples_of_avol_run_run(
         assert (concert / name).stat().st_size > 0
 
 
+@pytest.mark.parametrize("block", blocks("python"))
+def test_the_examples_in_python_run(
+    concert: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], block: str
+) -> None:
+    monkeypatch.chdir(concert)
+    exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().err == ""
+
+
 def test_the_timeline_has_the_keys_of_the_example(concert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(concert)
     assert cli.main_run(["concert.mp4", "--no-video", "--maps", "--json", "example.json"]) == 0
