@@ -155,3 +155,72 @@ def test_the_longest_names_work(tmp_path: Path, stem: str) -> None:
         output.temporary.write_text("new")
         output.commit()
     assert names(tmp_path) == [path.name]
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from avol.runtime.atomic import AtomicOutput
+    with AtomicOutput(Path(sys.argv[1])) as output:
+        output.temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("name", ["clip.avol.mp4", "[a]*.json", "x" * 251 + ".mp4", "plain"])
+def test_what_a_killed_run_left_goes_with_the_next_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for _ in range(2):
+        command = [sys.executable, "-c", textwrap.dedent(KILLED), str(path)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        assert len(names(tmp_path)) == 1
+    with AtomicOutput(path) as output:
+        assert names(tmp_path) == [output.temporary.name]
+        output.temporary.write_text("whole")
+        output.commit()
+    assert (names(tmp_path), path.read_text()) == ([name], "whole")
+
+
+def test_only_orphans_of_the_same_result_go(tmp_path: Path) -> None:
+    path = tmp_path / "clip.json"
+    kept = [".clip.12345678.partial.mp4", ".clip.1234567.partial.json", ".clip.1234567g.partial.json"]
+    kept += [".clips.12345678.partial.json", "clip.12345678.partial.json", ".clip.json"]
+    for name in [*kept, ".clip.12345678.partial.json"]:
+        (tmp_path / name).write_text("x")
+    os.mkfifo(tmp_path / ".clip.aaaaaaaa.partial.json")
+    (tmp_path / ".clip.bbbbbbbb.partial.json").symlink_to(tmp_path / ".clip.json")
+    (tmp_path / ".clip.cccccccc.partial.json").mkdir()
+    with AtomicOutput(path):
+        pass
+    left = names(tmp_path)
+    assert sorted([*kept, ".clip.bbbbbbbb.partial.json", ".clip.cccccccc.partial.json"]) == [
+        name for name in left if name != ".clip.aaaaaaaa.partial.json"
+    ]
+
+
+def test_a_run_at_work_keeps_its_file(tmp_path: Path) -> None:
+    """The same result from another process, from another thread, from around this one."""
+    path = tmp_path / "clip.json"
+    program = """
+        import sys
+        from pathlib import Path
+        from avol.runtime.atomic import AtomicOutput
+        with AtomicOutput(Path(sys.argv[1])) as output:
+            output.temporary.write_text("of the other process")
+            print("writing", flush=True)
+            sys.stdin.readline()
+            output.commit()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        with AtomicOutput(path) as first, AtomicOutput(path) as second:
+            assert len(names(tmp_path)) == 3
+            second.temporary.write_text("second")
+            second.commit()
+            first.temporary.write_text("first")
+            first.commit()
+            assert path.read_text() == "first"
+        process.communicate("go on\n")
+    assert (names(tmp_path), path.read_text()) == (["clip.json"], "of the other process")

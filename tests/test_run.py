@@ -366,6 +366,17 @@ def test_sound_that_cannot_be_decoded_is_silence_and_said_once(tmp_path: Path) -
     assert not any(frame["sounding"] for frame in result.timeline["frames"])
 
 
+def test_damaged_sound_is_told_once_also_beyond_the_last_window(tmp_path: Path) -> None:
+    """By who analyses it and by who copies it, in the same words."""
+    long = bursts(BURSTS, seconds=4.0, sample_rate=16000, length_seconds=BURST_SECONDS)
+    path = write_media(tmp_path / "clip.mkv", pictures(), AudioTrack(samples=long, sample_rate=16000))
+    packets, data = audio_packets(path), path.read_bytes()
+    path.write_bytes(data.replace(packets[5], b"\xff" * len(packets[5])))
+    notes = run_fake(path).summary.notes
+    assert notes == [f"{path}: audio packets damaged, played as silence: 1."]
+    assert run_fake(path, video_out=None).summary.notes == notes
+
+
 def test_another_files_sound_is_heard_and_copied(tmp_path: Path) -> None:
     path = write_media(tmp_path / "clip.mp4", pictures(), SILENT)
     longer = bursts([0.9, 2.5], seconds=4.0, sample_rate=48000, length_seconds=BURST_SECONDS)
