@@ -17,9 +17,9 @@ from avol.runtime.stages import FrameQueue, Stages
 from avol.runtime.system import System
 from avol.runtime.track import Track
 
-MOST_ANALYSES = 8  # in one call of the towers; a CPU gains nothing from more, and each waits for the last of them
+MOST_ANALYSES = 4  # in one call of the towers: each waits for the last of them, and their memory grows with them
 QUEUED_BYTES = 32 << 20  # of decoded pictures in one queue
-QUEUED_FRAMES = (4, 16)  # at least and at most, whatever their size
+QUEUED_FRAMES = (4, 8)  # at least and at most, whatever their size
 QUEUED_SMALL_FRAMES = 64  # where only the analysed frames are kept, at the network's size
 
 
