@@ -2,7 +2,7 @@
 
     python benchmarks/long_run.py [--hours 3] [--size 640x360] [--rate 30] [--json FILE]
 
-Writes a video of that length (a block that goes round, a tone that comes and goes; minutes of work, a few hundred megabytes),
+Writes a video of that length (a block that goes round, a tone that comes and goes; minutes of work, some hundred MB),
 runs `avol-run` over it in a process of its own with the model that ships, overlay video and timeline included, and
 samples the resident memory of that process. Bars: below 400 MB, and less than 5 MB an hour of growth after warm-up (the
 first quarter of the samples). Growth is the slope of a straight line through the rest.
