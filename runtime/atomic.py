@@ -63,6 +63,9 @@ class AtomicOutput:
             self._held = _create_and_hold(self.temporary)
         except OSError as error:
             raise write_error(self.path, error) from None
+        except BaseException:  # Ctrl-C
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(

@@ -39,6 +39,7 @@ class OverlayVideo:
     def __init__(self, path: Path, shown_as: Path, source: Source) -> None:
         self.notes: list[str] = []
         self._path, self._shown_as, self._source = path, shown_as, source
+        self._started = False
         self._stages = Stages()
         capacity = frames_in_queue(source)
         self._reach = capacity
@@ -46,8 +47,6 @@ class OverlayVideo:
         self._drawn: FrameQueue[tuple[float, Fraction, av.VideoFrame]] = self._stages.queue(capacity)
 
     def __enter__(self) -> Self:
-        self._stages.start("draw", self._draw)
-        self._stages.start("encode", self._encode)
         return self
 
     def __exit__(
@@ -57,6 +56,10 @@ class OverlayVideo:
 
     def write(self, time_seconds: float, picture: av.VideoFrame, entry: TimelineFrame | None) -> None:
         """Append a picture, with its entry of the timeline if it was analysed; waits while too many are under way."""
+        if not self._started:  # not before the ``with`` block is entered, whose end stops the threads
+            self._started = True
+            self._stages.start("draw", self._draw)
+            self._stages.start("encode", self._encode)
         self._pictures.put(Shown(time_seconds, picture, entry))
 
     def close(self) -> None:

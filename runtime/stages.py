@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -99,8 +99,10 @@ class Stages:
         self._queues: list[FrameQueue[Any]] = []
         self._threads: list[threading.Thread] = []
         self._failures: list[BaseException] = []
+        self._begun: list[str] = []
         self._ended: list[str] = []
         self._news: SimpleQueue[None] = SimpleQueue()
+        self._stopped = False
 
     def queue(self, capacity: int) -> FrameQueue[Any]:
         """A queue that ends with the others."""
@@ -112,8 +114,10 @@ class Stages:
         """Start a thread; ``name`` is for debuggers."""
 
         def run() -> None:
+            self._begun.append(name)
             try:
-                work()
+                if not self._stopped:
+                    work()
             except Stopped:
                 pass
             except BaseException as error:
@@ -124,12 +128,13 @@ class Stages:
                 self._news.put(None)
 
         # A daemon: a program may end while it holds a localisation that it has not read to its end.
-        thread = threading.Thread(target=run, name=f"avol-{name}", daemon=True)
+        thread = threading.Thread(target=run, name=f"avol-stage-{name}", daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def stop(self) -> None:
         """Let every stage end at its next frame."""
+        self._stopped = True
         for queue in self._queues:
             queue.stop()
 
@@ -139,7 +144,7 @@ class Stages:
         Raises:
             BaseException: what a stage raised.
         """
-        self._wait_for_threads()
+        self._wait_for_threads(self._threads)
         self._raise_failure()
 
     def __enter__(self) -> Self:
@@ -148,27 +153,26 @@ class Stages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-        self._join()
+        try:
+            self._stop_and_join()
+        except (KeyboardInterrupt, SystemExit):
+            # Each thread is at most one frame from its end, which an interrupt waits for. A second one does not: a disk
+            # or a device that hangs cannot hold the user.
+            self._stop_and_join()
+            raise
         if error is None or isinstance(error, Stopped):
             self._raise_failure()
 
-    def _join(self) -> None:
-        """Wait for all threads, each of which is at most one frame from its end; an interrupt waits until they have.
-
-        A second one does not: a disk or a device that hangs cannot hold the user.
-        """
-        try:
-            self._wait_for_threads()
-        except (KeyboardInterrupt, SystemExit):
-            self._wait_for_threads()
-            raise
+    def _stop_and_join(self) -> None:
+        self.stop()
+        self._wait_for_threads(self._begun)
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()
 
-    def _wait_for_threads(self) -> None:
+    def _wait_for_threads(self, all_of_them: Sized) -> None:
         """Not by joining: Python 3.11 takes a thread for dead when Ctrl-C interrupts joining it."""
-        while len(self._ended) < len(self._threads):
+        while len(self._ended) < len(all_of_them):
             with suppress(Empty):
                 self._news.get(timeout=NEWS_SECONDS)
 

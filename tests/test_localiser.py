@@ -37,7 +37,7 @@ SECONDS = 1.2
 def _no_thread_stays() -> Iterator[None]:
     yield
     gc.collect()
-    assert [t.name for t in threading.enumerate() if t.name.startswith("avol-")] == []
+    assert [t.name for t in threading.enumerate() if t.name.startswith("avol-stage-")] == []
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def plain(frames: list[TimelineFrame]) -> list[dict[str, Any]]:
 
 def test_a_video_gives_the_entries_of_its_timeline(tmp_path: Path) -> None:
     """With the model that ships, on the video that ships."""
-    with Localiser() as localiser:
+    with Localiser(device="cpu", precision="fp32") as localiser:
         found = list(localiser.localise(bundled_sample(), rate_hz=4))
         assert (localiser.backend.name, localiser.backend.precision) == ("onnxruntime-cpu", "fp32")
         options = RunOptions(video=bundled_sample(), timeline_out=tmp_path / "t.json", rate_hz=4)
@@ -123,7 +123,7 @@ def test_leaving_early_leaves_no_thread(clip: Path, how: str, read: int) -> None
     found = fake().localise(clip, rate_hz=100)
     for _ in range(read):
         next(found)
-    running = [t for t in threading.enumerate() if t.name.startswith("avol-")]
+    running = [t for t in threading.enumerate() if t.name.startswith("avol-stage-")]
     assert len(running) <= 1
     if how == "closed":
         found.close()  # type: ignore[attr-defined]

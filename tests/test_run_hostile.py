@@ -66,7 +66,8 @@ def test_any_times_lengths_and_turns(
     if sound_seconds is not None:
         samples = bursts([0.0], seconds=sound_seconds, sample_rate=AUDIO_RATE)
         sound = AudioTrack(samples=samples, sample_rate=AUDIO_RATE, start_seconds=sound_start_seconds)
-        zero = min(zero, sound_start_seconds)
+        # The file of a late track does not mark the encoder's priming: the sound begins that much earlier.
+        zero = min(zero, sound_start_seconds - (1024 / AUDIO_RATE if sound_start_seconds else 0.0))
     path = write_media(tmp_path_factory.mktemp("odd") / "clip.mp4", video, sound)
     timeline, shown, summary = run(path, rate_hz=rate_hz)
     expected = [start_ms / 1000 + time - zero for time in times]
@@ -79,7 +80,7 @@ def test_any_times_lengths_and_turns(
     assert audio_packets(path.with_name("out.mp4")) == audio_packets(path)
     found = list(Localiser(system=SquareSystem()).localise(path, rate_hz=rate_hz))
     assert [frame.score for frame in found] == [frame["score"] for frame in timeline["frames"]]
-    assert not [t for t in threading.enumerate() if t.name.startswith("avol-")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("avol-stage-")]
 
 
 def write_out_of_order(path: Path, order: list[int]) -> Path:

@@ -35,7 +35,7 @@ TIMES = [0.0, 0.03, 0.05, 0.12, 0.13, 0.2, 0.24, 0.31, 0.33, 0.4, 0.46, 0.5, 0.5
 
 
 def our_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("avol-")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("avol-stage-")]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from avol.runtime.stages import FrameQueue, Stages, Stopped, feed
 
 
 def our_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("avol-")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("avol-stage-")]
 
 
 @pytest.fixture(autouse=True)
@@ -193,7 +193,7 @@ INTERRUPTED = """
             print("ready", flush=True)
             {body}
     except KeyboardInterrupt:
-        print([t.name for t in threading.enumerate() if t.name.startswith("avol-")])
+        print([t.name for t in threading.enumerate() if t.name.startswith("avol-stage-")])
 """
 
 
