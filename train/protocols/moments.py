@@ -98,9 +98,10 @@ def _frames_at(source: VideoSource, times: Sequence[float], spec: ModelSpec) -> 
     """The picture shown at each of some rising times; a time after the end has none."""
     found: dict[float, Frame] = {}
     left = list(times)
-    size = {"frame_height": spec.frame_height, "frame_width": spec.frame_width}
     shown, shown_seconds = None, 0.0
-    with VideoReader(source, **size, rate_hz=EVERY_FRAME_HZ, threads=1) as reader:
+    with VideoReader(
+        source, frame_height=spec.frame_height, frame_width=spec.frame_width, rate_hz=EVERY_FRAME_HZ, threads=1
+    ) as reader:
         for frame in reader:
             while left and shown is not None and left[0] < frame.time_seconds:
                 found[left.pop(0)] = shown
