@@ -1,0 +1,178 @@
+"""Whatever can run a model, behind one face: a checkpoint in torch, or graphs in ONNX Runtime.
+
+Another kind (an engine) is one more class with the methods of :class:`System` and a line in :func:`open_system`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from avol.export.onnx_files import graph_file_name
+from avol.export.verify import round_convolutions
+from avol.runtime.errors import AvolError
+from avol.runtime.model_folder import read_spec
+from avol.runtime.plan_files import PRECISIONS
+from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, SPEC_KEY, ModelSpec
+from avol.train.checkpoint import load_checkpoint
+from avol.train.network import AvolNet
+
+Floats = NDArray[np.float32]
+
+
+class System(Protocol):
+    """What can be compared.
+
+    Attributes:
+        name: for the reader.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        spec: of the model.
+    """
+
+    name: str
+    precision: str
+    spec: ModelSpec
+
+    def grid(self, frames: NDArray[np.uint8]) -> Floats:
+        """``N x H x W x 3`` to ``N x E x GH x GW``."""
+
+    def vector(self, samples: Floats) -> Floats:
+        """``N x clip_samples`` to ``N x E``."""
+
+    def head(self, grid: Floats, vector: Floats) -> tuple[Floats, Floats]:
+        """Grids and vectors to probabilities ``N x GH x GW`` and scores ``N``."""
+
+
+class TorchSystem:
+    """The network itself, batch norms and all; convolution weights rounded to half, as every graph holds them."""
+
+    precision = "fp32"
+
+    def __init__(self, network: AvolNet, name: str) -> None:
+        self.network, self.name, self.spec = round_convolutions(network), name, network.spec
+
+    def grid(self, frames: NDArray[np.uint8]) -> Floats:
+        """See :class:`System`."""
+        with torch.no_grad():
+            return _array(self.network.frame_tower(torch.from_numpy(frames)))
+
+    def vector(self, samples: Floats) -> Floats:
+        """See :class:`System`."""
+        with torch.no_grad():
+            return _array(self.network.audio_tower(self.network.spectrogram(torch.from_numpy(samples))))
+
+    def head(self, grid: Floats, vector: Floats) -> tuple[Floats, Floats]:
+        """See :class:`System`."""
+        calibration = self.spec.calibration
+        with torch.no_grad():
+            logits = self.network.head(torch.from_numpy(grid), torch.from_numpy(vector))
+            probabilities = torch.sigmoid(logits * calibration.scale + calibration.bias)
+        return _array(probabilities), _array(probabilities.amax(dim=(1, 2)))
+
+
+class GraphSystem:
+    """Four graphs in ONNX Runtime on the CPU.
+
+    Args:
+        graphs: files or serialised models by role; ``spectrogram``, ``audio``, ``frame`` and ``head`` are needed.
+        spec: of the model.
+        precision: of the towers.
+        name: for the reader.
+
+    Raises:
+        AvolError: a graph is missing or damaged, or belongs to another model.
+    """
+
+    def __init__(self, graphs: Mapping[str, Path | bytes], *, spec: ModelSpec, precision: str, name: str) -> None:
+        self.spec, self.precision, self.name = spec, precision, name
+        self._sessions = {
+            role: open_session(graphs[role], role, spec) for role in ("spectrogram", "audio", "frame", "head")
+        }
+
+    def grid(self, frames: NDArray[np.uint8]) -> Floats:
+        """See :class:`System`."""
+        return np.asarray(self._sessions["frame"].run(None, {"frames": frames})[0])
+
+    def vector(self, samples: Floats) -> Floats:
+        """See :class:`System`."""
+        (columns,) = self._sessions["spectrogram"].run(None, {"samples": samples})
+        return np.asarray(self._sessions["audio"].run(None, {"columns": columns})[0])
+
+    def head(self, grid: Floats, vector: Floats) -> tuple[Floats, Floats]:
+        """See :class:`System`."""
+        found, score = self._sessions["head"].run(None, {"grid": grid, "vector": vector})
+        return np.asarray(found), np.asarray(score)
+
+
+def open_system(text: str) -> System:
+    """Open what a user names: ``CHECKPOINT.safetensors``, a model folder, or ``FOLDER:PRECISION``.
+
+    Raises:
+        AvolError: there is no such thing, or it cannot be used.
+    """
+    path, precision = Path(text), "fp32"
+    if not path.exists() and ":" in text:
+        before, _, behind = text.rpartition(":")
+        if behind not in PRECISIONS:
+            raise AvolError(f"{text}: {behind!r} is no precision; choose one of {', '.join(PRECISIONS)}.")
+        path, precision = Path(before), behind
+    if not path.is_dir():
+        if path != Path(text):
+            raise AvolError(
+                f"{path}: no model folder, so it has no precision {precision}; name one that avol export wrote."
+            )
+        return TorchSystem(load_checkpoint(path), f"{path} (torch)")
+    spec = read_spec(path)
+    graphs = {"spectrogram": path / "spectrogram.onnx", "head": path / "head.onnx"}
+    for role in ("audio", "frame"):
+        graphs[role] = path / graph_file_name(role, precision)
+        if not graphs[role].is_file():
+            raise AvolError(
+                f"{path}: holds no {graphs[role].name}; write it with avol export --precision {precision} --out {path}."
+            )
+    return GraphSystem(graphs, spec=spec, precision=precision, name=f"{path} (ONNX Runtime, CPU, {precision})")
+
+
+def open_session(graph: Path | bytes, role: str, spec: ModelSpec) -> onnxruntime.InferenceSession:
+    """A session on the CPU whose metadata agree with role and spec.
+
+    Raises:
+        AvolError: missing, damaged, or of another model.
+    """
+    named = graph if isinstance(graph, Path) else f"{role} graph"
+    if isinstance(graph, Path) and not graph.is_file():
+        raise AvolError(f"{graph}: no such graph; run avol export again.")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = max(1, (os.cpu_count() or 2) // 2)
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(
+            str(graph) if isinstance(graph, Path) else graph, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's own types share no other base
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AvolError(f"{named}: not a usable ONNX graph ({reason}); run avol export again.") from None
+    metadata = session.get_modelmeta().custom_metadata_map
+    if metadata.get(GRAPH_KEY) != role or SPEC_KEY not in metadata:
+        raise AvolError(f"{named}: not avol's {role} graph; run avol export again.")
+    if different := ModelSpec.from_json(metadata[SPEC_KEY], origin=named).differences(spec):
+        raise AvolError(f"{named}: differs from the spec in {', '.join(different)}; export into an empty folder.")
+    return session
+
+
+def stored_precision(session: onnxruntime.InferenceSession) -> str:
+    """What the metadata of a graph say; graphs of older versions say nothing and are float32."""
+    metadata: dict[str, Any] = session.get_modelmeta().custom_metadata_map
+    return str(metadata.get(PRECISION_KEY, "fp32"))
+
+
+def _array(values: torch.Tensor) -> Floats:
+    return np.asarray(values.numpy(), dtype=np.float32)
