@@ -28,7 +28,7 @@ class Outputs:
     vector: Floats
     map: Floats
     score: Floats
-    foreign_score: Floats | None
+    foreign_score: Floats | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ class Comparison:
         sounding: frames at or above the threshold in A.
         grid_difference, vector_difference: largest, relative to A's largest value.
         map_difference, score_difference: largest, of probabilities.
+        map_mean_difference: mean over all cells.
         same_peak: share of sounding frames with the largest cell where A has it.
         near_peak: share in which it is at most one cell away, in any direction.
         accuracies: correspondence accuracy of A and of B at the threshold; None without foreign sounds.
@@ -50,6 +51,7 @@ class Comparison:
     grid_difference: float
     vector_difference: float
     map_difference: float
+    map_mean_difference: float
     score_difference: float
     same_peak: float
     near_peak: float
@@ -77,7 +79,7 @@ def run_system(system: System, moments: Moments) -> Outputs:
             row.append(system.head(grid, system.vector(moments.foreign[part]))[1])
         parts.append(row)
     joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Outputs(*joined[:4], joined[4] if moments.foreign is not None else None)
+    return Outputs(*joined)
 
 
 def compare(a: Outputs, b: Outputs, *, threshold: float) -> Comparison:
@@ -102,6 +104,7 @@ def compare(a: Outputs, b: Outputs, *, threshold: float) -> Comparison:
         grid_difference=_relative(a.grid, b.grid),
         vector_difference=_relative(a.vector, b.vector),
         map_difference=_largest(a.map, b.map),
+        map_mean_difference=float(np.abs(a.map - b.map).mean()),
         score_difference=_largest(a.score, b.score),
         same_peak=_share(distance == 0),
         near_peak=_share(distance <= 1),

@@ -27,7 +27,7 @@ from avol.train.test_sets import TestSets
 RATE_HZ = 5.0  # frames a second, of a plain video
 LONGEST_SECONDS = 30.0  # that are read of one
 CALIBRATION_SCENES, JUDGING_SCENES = 2_000_000, 3_000_000  # first seeds; training takes others
-SCENES = 250  # enough that 500 frames are above the threshold of a model that has learnt them
+SCENES = 170  # enough that 500 frames are above the threshold of a model that has learnt them
 
 Frame = NDArray[np.uint8]
 Window = NDArray[np.float32]

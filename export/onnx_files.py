@@ -30,8 +30,11 @@ OPSET = 18  # the oldest that has all that is needed: devices lag behind
 LARGEST_IR_VERSION = 10
 # What TensorRT 10 has of what networks like these need. The parser's list is longer.
 TENSORRT_OPERATORS = frozenset(
-    "Add Cast Clip Concat Conv DequantizeLinear Einsum Gemm Log MatMul MaxPool Mul QuantizeLinear ReduceMax ReduceSum "
-    "Relu Reshape Shape Sigmoid Slice Squeeze Sub Transpose Unsqueeze".split()
+    {
+        *("Add", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear", "Einsum", "Gemm", "Log", "MatMul", "MaxPool"),
+        *("Mul", "QuantizeLinear", "ReduceMax", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Squeeze"),
+        *("Sub", "Transpose", "Unsqueeze"),
+    }
 )
 
 
@@ -122,7 +125,7 @@ def write_files(out: Path, contents: Mapping[str, bytes], spec: ModelSpec) -> li
 
 
 def refuse_strangers(out: Path, replaced: Collection[str], spec: ModelSpec) -> None:
-    """See to it that a folder holds no graphs in other precisions of another model, which would stay beside the new ones.
+    """See to it that no graphs of another model, in a precision that is not written now, stay beside the new ones.
 
     Raises:
         AvolError: it does.
@@ -132,7 +135,7 @@ def refuse_strangers(out: Path, replaced: Collection[str], spec: ModelSpec) -> N
             continue
         try:
             metadata = {item.key: item.value for item in onnx.load(path).metadata_props}
-        except Exception:  # noqa: S112 (of protobuf: not an ONNX file, so not one of ours)
+        except Exception:  # of protobuf: not an ONNX file, so not one of ours
             continue
         if metadata.get(PRECISION_KEY, "fp32") == "fp32" or SPEC_KEY not in metadata:
             continue

@@ -140,6 +140,17 @@ def open_system(text: str) -> System:
     return GraphSystem(graphs, spec=spec, precision=precision, name=f"{path} (ONNX Runtime, CPU, {precision})")
 
 
+def require_same_shapes(a: System, b: System) -> None:
+    """See to it that two systems can be given the same frames and sounds.
+
+    Raises:
+        AvolError: they take or give other sizes.
+    """
+    free = ("name", "preset", "threshold", "calibration", "weights_sha256", "training", "versions")
+    if different := [name for name in a.spec.differences(b.spec) if not name.startswith(free)]:
+        raise AvolError(f"{b.name}: differs from {a.name} in {', '.join(different)}; compare models of one shape.")
+
+
 def open_session(graph: Path | bytes, role: str, spec: ModelSpec) -> onnxruntime.InferenceSession:
     """A session on the CPU whose metadata agree with role and spec.
 

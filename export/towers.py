@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ class FoldedConv(nn.Module):
         self.weight = _constant(conv.weight.half())
         self.scale = _constant(scale.reshape(-1, 1, 1, 1))
         self.bias = _constant(norm.bias - norm.running_mean * scale)
-        self.stride, self.padding = conv.stride, conv.padding
+        self.stride, self.padding = _stride_and_padding(conv)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Convolve in float32."""
@@ -57,7 +58,7 @@ class QuantisedConv(nn.Module):
         output_range: the same of the output; None: the output stays as it is.
     """
 
-    def __init__(self, conv: nn.Module, *, input_range: float, output_range: float | None) -> None:
+    def __init__(self, conv: FoldedConv | nn.Conv2d, *, input_range: float, output_range: float | None) -> None:
         super().__init__()
         weight, bias = folded_weight(conv)
         magnitude = weight.abs().amax(dim=(1, 2, 3)).clamp_min(torch.finfo(torch.float32).tiny * LARGEST_INT8)
@@ -65,7 +66,7 @@ class QuantisedConv(nn.Module):
         self.weight = _constant(torch.round(weight / scale.reshape(-1, 1, 1, 1)).to(torch.int8))
         self.weight_scale, self.bias = _constant(scale), _constant(bias)
         self.weight_zero = _constant(torch.zeros(len(scale), dtype=torch.int8))
-        self.stride, self.padding = conv.stride, conv.padding
+        self.stride, self.padding = _stride_and_padding(conv)
         self.input_scale = input_range / LARGEST_INT8
         self.output_scale = None if output_range is None else output_range / LARGEST_INT8
 
@@ -82,11 +83,11 @@ class QuantisedConv(nn.Module):
 class HalfConv(nn.Module):
     """A convolution in half precision."""
 
-    def __init__(self, conv: nn.Module) -> None:
+    def __init__(self, conv: FoldedConv | nn.Conv2d) -> None:
         super().__init__()
         weight, bias = folded_weight(conv)
         self.weight, self.bias = _constant(weight.half()), _constant(bias.half())
-        self.stride, self.padding = conv.stride, conv.padding
+        self.stride, self.padding = _stride_and_padding(conv)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Convolve half-precision inputs."""
@@ -172,15 +173,19 @@ def quantised_convs(folded: nn.Module) -> list[nn.Module]:
     return [layer for layer, behind in pairwise(layers) if _is_conv(layer) and isinstance(behind, nn.ReLU)]
 
 
-def folded_weight(conv: nn.Module) -> tuple[Tensor, Tensor]:
+def folded_weight(conv: FoldedConv | nn.Conv2d) -> tuple[Tensor, Tensor]:
     """Weight and bias of a convolution in float32."""
-    assert isinstance(conv.weight, Tensor)
-    assert isinstance(conv.bias, Tensor)
+    assert conv.bias is not None
     weight = conv.weight.float()
     return (weight * conv.scale if isinstance(conv, FoldedConv) else weight), conv.bias.float()
 
 
-def _is_conv(layer: nn.Module) -> bool:
+def _stride_and_padding(conv: FoldedConv | nn.Conv2d) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    assert not isinstance(conv.padding, str)
+    return tuple(conv.stride), tuple(conv.padding)
+
+
+def _is_conv(layer: nn.Module) -> TypeGuard[FoldedConv | nn.Conv2d]:
     return isinstance(layer, FoldedConv | nn.Conv2d)
 
 
