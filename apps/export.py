@@ -71,6 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
         if verdict.found.sounding < ENOUGH_FRAMES:
             print(f"  fewer than {ENOUGH_FRAMES} frames: judge it again with avol verify and more clips")
     written = [*exported.files, *(engine.path for engine in build_requested(arguments, out))]
+    if arguments.triton is not None:
+        from avol.export.triton import write_repository
+
+        print(f"{arguments.triton}: Triton models {', '.join(write_repository(out, arguments.triton))}")
     print(f"{out}: {len(written)} files; run them with: avol-run VIDEO --model {out}")
     refused = [verdict for verdict in exported.verdicts if not verdict.written]
     for verdict in refused:
