@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 
 EXAMPLES = """\
-A and B are a .safetensors checkpoint, the folder of an exported model, or FOLDER:PRECISION. A is the reference.
+A and B are a .safetensors checkpoint, or the folder of an exported model, FOLDER:PRECISION, FOLDER:DEVICE:PRECISION
+(fp32, fp16, int8; cpu, cuda, tensorrt, tensorrt-rtx; fp32 on the CPU by default). A is the reference.
 
 examples:
   avol verify runs/mine/checkpoint.safetensors mine --data videos
   avol verify mine mine:int8 --data ../shared/data --part test
+  avol verify mine mine:tensorrt:fp16 --data videos
 """
 
 

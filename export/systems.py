@@ -1,7 +1,4 @@
-"""Whatever can run a model, behind one face: a checkpoint in torch, or graphs in ONNX Runtime.
-
-Another kind (an engine) is one more class with the methods of :class:`System` and a line in :func:`open_system`.
-"""
+"""Whatever can run a model, behind one face: a checkpoint in torch, a model folder on any backend, graphs in memory."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from avol.export.onnx_files import graph_file_name
 from avol.export.verify import round_convolutions
+from avol.runtime.backends import DEVICES, open_backend
+from avol.runtime.backends.backend import Backend
 from avol.runtime.errors import AvolError
-from avol.runtime.model_folder import read_spec
 from avol.runtime.plan_files import PRECISIONS
 from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, SPEC_KEY, ModelSpec
 from avol.train.checkpoint import load_checkpoint
@@ -111,33 +108,56 @@ class GraphSystem:
         return np.asarray(found), np.asarray(score)
 
 
+class BackendSystem:
+    """A model folder on a backend of the runtime: ONNX Runtime on CPU or CUDA, or engines."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend, self.name, self.spec = backend, f"{backend.folder}: {backend.description}", backend.spec
+        self.precision = backend.precision
+
+    def grid(self, frames: NDArray[np.uint8]) -> Floats:
+        """See :class:`System`."""
+        return self.backend.infer("frame", frames=frames)[0]
+
+    def vector(self, samples: Floats) -> Floats:
+        """See :class:`System`."""
+        return self.backend.compute(("spectrogram", "audio"), {"samples": samples}, ("vector",))["vector"]
+
+    def head(self, grid: Floats, vector: Floats) -> tuple[Floats, Floats]:
+        """See :class:`System`."""
+        found, score = self.backend.infer("head", grid=grid, vector=vector)
+        return found, score
+
+
 def open_system(text: str) -> System:
-    """Open what a user names: ``CHECKPOINT.safetensors``, a model folder, or ``FOLDER:PRECISION``.
+    """Open what a user names.
+
+    Args:
+        text: ``CHECKPOINT.safetensors``, or a model folder, behind which may stand a precision and a device, in any
+            order: ``mine``, ``mine:int8``, ``mine:fp16:tensorrt``. Without them it is float32 on the CPU.
 
     Raises:
         AvolError: there is no such thing, or it cannot be used.
     """
-    path, precision = Path(text), "fp32"
-    if not path.exists() and ":" in text:
-        before, _, behind = text.rpartition(":")
-        if behind not in PRECISIONS:
-            raise AvolError(f"{text}: {behind!r} is no precision; choose one of {', '.join(PRECISIONS)}.")
-        path, precision = Path(before), behind
+    name, choices = text, list[str]()
+    while not Path(name).exists() and ":" in name:
+        name, _, choice = name.rpartition(":")
+        choices.insert(0, choice)
+    path = Path(name)
+    if unknown := [choice for choice in choices if choice not in (*PRECISIONS, *DEVICES) or choice == "auto"]:
+        raise AvolError(
+            f"{text}: {unknown[0]!r} is neither a precision ({', '.join(PRECISIONS)}) nor a device "
+            f"({', '.join(DEVICES[1:])}), and there is no such file or folder."
+        )
     if not path.is_dir():
-        if path != Path(text):
+        if choices:
             raise AvolError(
-                f"{path}: no model folder, so it has no precision {precision}; name one that avol export wrote."
+                f"{text}: {path} is no model folder; a precision or device needs one that avol export wrote."
             )
-        return TorchSystem(load_checkpoint(path), f"{path} (torch)")
-    spec = read_spec(path)
-    graphs = {"spectrogram": path / "spectrogram.onnx", "head": path / "head.onnx"}
-    for role in ("audio", "frame"):
-        graphs[role] = path / graph_file_name(role, precision)
-        if not graphs[role].is_file():
-            raise AvolError(
-                f"{path}: holds no {graphs[role].name}; write it with avol export --precision {precision} --out {path}."
-            )
-    return GraphSystem(graphs, spec=spec, precision=precision, name=f"{path} (ONNX Runtime, CPU, {precision})")
+        return TorchSystem(load_checkpoint(path), f"{path}: torch")
+    precision = next((choice for choice in choices if choice in PRECISIONS), "fp32")
+    device = next((choice for choice in choices if choice in DEVICES), "cpu")
+    return BackendSystem(open_backend(path, device, precision))
 
 
 def require_same_shapes(a: System, b: System) -> None:

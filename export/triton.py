@@ -12,11 +12,14 @@ Source: the server's documentation of ModelConfig and of ensembles.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from avol.runtime.atomic import AtomicOutput, commit_all, write_error
+from avol.runtime.backends.contract import GRAPHS, TENSORS, tensor_dtype, tensor_shape
 from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import read_spec
 from avol.runtime.plan_files import PRECISIONS, plan_file_name, read_plan_info
@@ -24,15 +27,6 @@ from avol.runtime.spec import ModelSpec
 
 LARGEST_BATCH = 32
 QUEUE_MICROSECONDS = 2000  # what a request waits for others to share a batch with
-TENSORS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "spectrogram": (("samples",), ("columns",)),
-    "audio": (("columns",), ("vector",)),
-    "frame": (("frames",), ("grid",)),
-    "head": (("grid", "vector"), ("map", "score")),
-    "waveform-audio": (("samples",), ("vector",)),
-    "pair": (("frames", "samples"), ("map", "score")),
-}
-ENSEMBLE = ("spectrogram", "audio", "frame", "head")
 ENSEMBLE_INPUTS, ENSEMBLE_OUTPUTS = ("frames", "samples"), ("map", "score")
 
 
@@ -140,7 +134,7 @@ def ensembles(served: Sequence[Served], spec: ModelSpec) -> dict[str, str]:
     for is_plan in (False, True):
         for precision in PRECISIONS:
             steps = {}
-            for role in ENSEMBLE:
+            for role in GRAPHS:
                 choices = [
                     model_name(role, chosen, is_plan=kind)
                     # Spectrogram and head are float32 in every precision, and need no engine.
@@ -177,21 +171,13 @@ def _ensemble_config(name: str, steps: Sequence[Served], spec: ModelSpec) -> str
 def _tensors(
     kind: str, names: Sequence[str], spec: ModelSpec, *, any_length: bool = False, is_ensemble: bool = False
 ) -> list[str]:
-    sound = spec.spectrogram
-    sizes: dict[str, tuple[int, ...]] = {
-        "samples": (-1,) if any_length else (sound.clip_samples,),
-        "columns": (sound.rows, -1 if any_length else sound.columns),
-        "frames": (spec.frame_height, spec.frame_width, 3),
-        "vector": (spec.embedding_size,),
-        "grid": (spec.embedding_size, spec.grid_height, spec.grid_width),
-        "map": (spec.grid_height, spec.grid_width),
-        "score": (1,),
-    }
     lines = []
     for name in names:
-        dims = ", ".join(map(str, sizes[name]))
-        data_type = "TYPE_UINT8" if name == "frames" else "TYPE_FP32"
+        shape = tensor_shape(name, spec)
         # A tensor has at least one size beside the batch for the server; a score has none in the graph.
-        reshape = " reshape { shape: [ ] }" if name == "score" and not is_ensemble else ""
+        reshape = "" if shape or is_ensemble else " reshape { shape: [ ] }"
+        sizes = (*shape[:-1], -1) if any_length else shape or (1,)
+        data_type = "TYPE_UINT8" if tensor_dtype(name) == np.uint8 else "TYPE_FP32"
+        dims = ", ".join(map(str, sizes))
         lines.append(f'{kind} {{ name: "{name}" data_type: {data_type} dims: [ {dims} ]{reshape} }}')
     return lines
