@@ -140,13 +140,14 @@ def _plain_candidates(data: Path, spec: ModelSpec, part: str | None) -> tuple[li
     videos = list_videos([data]).videos
     if not videos:
         raise AvolError(f"{data}: holds no videos; name clips, prepared pairs or labelled material.")
-    names = sorted({video.video_id for video in videos})
-    wanted = set(names)
+    of_video: dict[str, list[_Candidate]] = {}
+    for video in videos:
+        if found := _video_candidates(Path(video.path), video.video_id, spec):
+            of_video.setdefault(video.video_id, []).extend(found)
+    names = sorted(of_video)
     if part is not None and len(names) > 1:
-        wanted = set(names[0 if part == "train" else 1 :: 2])
-    kept = [video for video in videos if video.video_id in wanted]
-    candidates = [c for video in kept for c in _video_candidates(Path(video.path), video.video_id, spec)]
-    return candidates, f"{len(kept)} videos of {data}"
+        names = names[0 if part == "train" else 1 :: 2]
+    return [candidate for name in names for candidate in of_video[name]], f"{len(names)} videos of {data}"
 
 
 def _video_candidates(

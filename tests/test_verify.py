@@ -413,7 +413,7 @@ def test_verify_passes_and_fails(
     assert (status, error) == (0, "")
     assert "tolerances of fp32" in text
     assert text.count("pass") == 2
-    assert "12 frames of 3 videos" in text
+    assert "12 frames of 2 videos" in text
     _, text, _ = verify(capsys, out, f"{out}:fp16", "--data", clips, "--frames", 6)
     assert "tolerances of fp16" in text
     assert "6 frames of" in text
