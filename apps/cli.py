@@ -46,6 +46,7 @@ COMMANDS = {
         module="avol.apps.calibrate", help="Fit score and threshold to held-out pairs.", extra="export"
     ),
     "export": Command(module="avol.apps.export", help="Turn a checkpoint into graphs for devices.", extra="export"),
+    "verify": Command(module="avol.apps.verify", help="Hold two forms of a model against each other.", extra="export"),
     "figures": Command(module="avol.apps.figures", help="Draw a network, its training and its finds.", extra="train"),
     "bench": Command(module="avol.apps.bench", help="Measure how fast a model runs here.", extra="cpu"),
     "doctor": Command(module="avol.apps.doctor", help="Say what works here, and how to mend the rest.", extra="cpu"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -54,7 +55,10 @@ class AtomicOutput:
             raise AvolError(f"{path}: exists and is not a regular file. Choose another name.")
         if not os.access(directory, os.W_OK | os.X_OK):
             raise AvolError(f"{path}: the directory {directory} is not writable. Choose another one.")
-        self.temporary = directory / _hidden_name(self._target, secrets.token_hex(TOKEN_LETTERS // 2))
+        token = secrets.token_hex(TOKEN_LETTERS // 2)
+        self.temporary = directory / _hidden_name(self._target, token)
+        # Holds what had the name until all have theirs. Its name is no orphan's: after a kill it may be all there is.
+        self._earlier = directory / _hidden_name(self._target, token, kind="earlier")
         self._held: int | None = None
 
     def __enter__(self) -> Self:
@@ -87,15 +91,39 @@ class AtomicOutput:
 
 
 def commit_all(*outputs: AtomicOutput) -> None:
-    """Give several complete files their final names, the first one only when all have reached the disk.
+    """Give several complete files their final names, all or none: the first one only when all have reached the disk.
 
     Raises:
-        AvolError: a file did not reach the disk, or a rename was refused.
+        AvolError: a file did not reach the disk, or a rename was refused. What was there before is there again.
     """
     for output in outputs:
         _attempt(output, lambda temporary=output.temporary: _flush_to_disk(temporary))  # type: ignore[misc]
+    with contextlib.ExitStack() as undo:
+        for output in outputs:
+            _attempt(output, lambda o=output: _replace(o, undo))  # type: ignore[misc]
+        undo.pop_all()
     for output in outputs:
-        _attempt(output, lambda o=output: o.temporary.replace(o._target))  # type: ignore[misc]
+        with suppress(OSError):
+            output._earlier.unlink(missing_ok=True)
+
+
+def _replace(output: AtomicOutput, undo: contextlib.ExitStack) -> None:
+    """Rename one file; ``undo`` learns how to bring back what had the name."""
+    existed = output._target.exists()
+    if existed:
+        try:
+            os.link(output._target, output._earlier)
+        except OSError:  # a file system without links: for a moment nothing has the name
+            output._target.replace(output._earlier)
+        undo.callback(_bring_back, output)
+    output.temporary.replace(output._target)
+    if not existed:
+        undo.callback(output._target.unlink, missing_ok=True)
+
+
+def _bring_back(output: AtomicOutput) -> None:
+    output._earlier.replace(output._target)
+    output._earlier.unlink(missing_ok=True)  # renaming one link of a file to another leaves both
 
 
 def write_error(path: Path, error: OSError) -> AvolError:
@@ -122,8 +150,8 @@ def _flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _hidden_name(target: Path, token: str) -> str:
-    ending = f".{token}.partial{target.suffix}"
+def _hidden_name(target: Path, token: str, *, kind: str = "partial") -> str:
+    ending = f".{token}.{kind}{target.suffix}"
     room = LONGEST_NAME_BYTES - 1 - len(os.fsencode(ending))
     return f".{os.fsdecode(os.fsencode(target.stem)[: max(room, 0)])}{ending}"
 

@@ -93,6 +93,39 @@ def test_of_several_results_none_appears_when_one_is_missing(tmp_path: Path) -> 
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("existed", [True, False])
+def test_of_several_results_none_appears_when_a_rename_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, existed: bool, has_links: bool
+) -> None:
+    paths = [tmp_path / name for name in ("a.json", "b.json", "c.json")]
+    if existed:
+        for path in paths:
+            path.write_text(f"old {path.name}")
+    if not has_links:
+
+        def refuse_link(*_: object) -> None:
+            raise PermissionError(1, "no links here")
+
+        monkeypatch.setattr(os, "link", refuse_link)
+    rename = Path.replace
+
+    def refuse_second(self: Path, target: Path) -> Path:
+        if ".partial" in self.name and Path(target).name == "b.json" and self.read_text() == "new b.json":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse_second)
+    with AtomicOutput(paths[0]) as a, AtomicOutput(paths[1]) as b, AtomicOutput(paths[2]) as c:
+        for output in (a, b, c):
+            output.temporary.write_text(f"new {output.path.name}")
+        with pytest.raises(AvolError, match=r"b\.json: cannot be written: No space"):
+            commit_all(a, b, c)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == (
+        {path.name: f"old {path.name}" for path in paths} if existed else {}
+    )
+
+
 def test_several_results_appear_together(tmp_path: Path) -> None:
     with AtomicOutput(tmp_path / "a.json") as first, AtomicOutput(tmp_path / "b.json") as second:
         first.temporary.write_text("a")
