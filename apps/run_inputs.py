@@ -91,13 +91,14 @@ def refuse_collisions(results: dict[Path, Sequence[Path]]) -> None:
 
 
 def _videos_of(name: Path, *, recursive: bool) -> Iterator[Input]:
-    if name.is_dir():
+    # os.path never raises: a name too long for the file system is left for opening it to report.
+    if os.path.isdir(name):  # noqa: PTH112
         entries = list(_videos_in(name, recursive=recursive))
         if not entries:
             below = "" if recursive else "; --recursive looks in the folders below as well"
             raise AvolError(f"{name}: no videos in this folder ({', '.join(sorted(VIDEO_SUFFIXES))}){below}.")
         yield from entries
-    elif any(sign in str(name) for sign in GLOB_SIGNS) and not name.exists():
+    elif any(sign in str(name) for sign in GLOB_SIGNS) and not os.path.exists(name):  # noqa: PTH110
         matches = [Path(match) for match in sorted(glob.glob(str(name), recursive=True))]  # noqa: PTH207 (absolute ones)
         files = [match for match in matches if not match.is_dir()]
         if not files:

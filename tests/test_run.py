@@ -513,7 +513,7 @@ def test_a_video_without_sound_is_said_to_be_silent(tmp_path: Path, capsys: pyte
     ("name", "stem"),
     [
         ("clip", "clip"),
-        ("clip.avol.mp4", "clip.avol"),
+        ("clip.v2.mp4", "clip.v2"),
         ("Übung 演奏 🎻.mp4", "Übung 演奏 🎻"),
         ("a:b %d [1] 'x'  y.mp4", "a:b %d [1] 'x'  y"),
         (".hidden.mp4", ".hidden"),
@@ -580,11 +580,16 @@ def _written(path: Path, data: bytes) -> Path:
     return path
 
 
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
 FAILS: dict[str, tuple[Callable[[Path, Path], Arguments], str]] = {
     "missing": (lambda clip, d: [d / "absent.mp4"], "absent.mp4: no such file"),
     "empty": (lambda clip, d: [_written(d / "clip.mp4", b"")], "clip.mp4: the file is empty"),
     "text": (lambda clip, d: [_written(d / "clip.mp4", b"hello\n" * 99)], "clip.mp4: not a media file"),
-    "directory": (lambda clip, d: [d], "a directory"),
+    "directory": (lambda clip, d: [_folder(d / "empty")], "no videos in this folder"),
     "index cut off": (lambda clip, d: [cut(clip, d / "clip.mp4", keep=0.6)], "its index (the moov box) is missing"),
     "no video stream": (lambda clip, d: [write_media(d / "clip.m4a", None, sound())], "no video stream"),
     "still picture": (
