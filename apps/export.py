@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from avol.apps.export_engines import add_engine_arguments, build_requested
+from avol.apps.export_engines import add_engine_arguments, build_requested, check_request
 from avol.runtime.model_folder import CHECKPOINT_FILE, bundled_model_folder
 from avol.runtime.plan_files import PRECISIONS
 
@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the graphs, each judged against the network, and what is asked for besides; gives the exit code."""
     from avol.export.compare import ENOUGH_FRAMES
     from avol.export.job import export_model
+    from avol.export.onnx_files import check_folder
     from avol.export.report import HEADING, measure
     from avol.export.verify import LARGEST_DIFFERENCE, compare_with_network
     from avol.runtime.errors import AvolError
@@ -52,6 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     checkpoint: Path = arguments.checkpoint or bundled_model_folder() / CHECKPOINT_FILE
     out: Path = arguments.out or Path("out") / read_checkpoint_spec(checkpoint).name
+    check_request(arguments)
+    for folder in filter(None, (out, arguments.triton)):
+        check_folder(folder)
     exported = export_model(
         checkpoint,
         out,

@@ -18,7 +18,7 @@ from avol.train.network import AvolNet
 BINS = 2048
 BATCH = 8  # histc counts in float32, which is exact up to 2^24
 METHODS = ("minmax", "percentile-99.999", "percentile-99.99", "percentile-99.9", "entropy")
-DEFAULT_METHOD = "entropy"  # by measurement: benchmarks/int8_calibration.py
+DEFAULT_METHOD = "percentile-99.999"  # by measurement: benchmarks/results/int8-calibration.json
 ENTROPY_STEP = 16  # bins between two candidates
 Counts = NDArray[np.float64]
 

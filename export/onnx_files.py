@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -97,6 +98,25 @@ def file_name(model: onnx.ModelProto) -> str:
 def graph_file_name(role: str, precision: str) -> str:
     """``<role>.onnx`` in float32, else ``<role>.<precision>.onnx``."""
     return f"{role}.onnx" if precision == "fp32" else f"{role}.{precision}.onnx"
+
+
+def check_folder(folder: Path) -> None:
+    """Find out whether files can be written into a folder, before anything long begins; leaves nothing there.
+
+    Raises:
+        AvolError: they cannot.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise AvolError(f"{folder}: takes no files ({error.strerror}); choose another folder.") from None
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def write_files(out: Path, contents: Mapping[str, bytes], spec: ModelSpec) -> list[Path]:

@@ -175,7 +175,7 @@ def test_parser_errors_name_the_node_in_one_line(tmp_path: Path) -> None:
     [
         ({"hardware_compatibility": "ampere-plus"}, "no option changes that"),
         ({"version_compatible": True}, "no option changes that"),
-        ({"dla_core": 0}, "finds 0 of them here"),
+        ({"dla_core": 0}, "builds for no DLA core"),
     ],
 )
 def test_options_that_this_builder_cannot_honour(tmp_path: Path, options: dict[str, Any], words: str) -> None:

@@ -686,7 +686,14 @@ def test_beside_a_video_in_a_read_only_folder(clip: Path, tmp_path: Path, capsys
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["a", "b"], ["a", "--rate", "0"], ["a", "--rate", "x"], ["a", "--threshold", "nan"], ["a", "--thresh", "1"]],
+    [
+        [],
+        ["a", "--crf", "-1"],
+        ["a", "--rate", "0"],
+        ["a", "--rate", "x"],
+        ["a", "--threshold", "nan"],
+        ["a", "--thresh", "1"],
+    ],
 )
 def test_usage_mistakes_exit_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:

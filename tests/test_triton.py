@@ -1,13 +1,11 @@
 """Model repositories for NVIDIA Triton: a strict reader of config.pbtxt here, and the server's own where there is one.
 
-``AVOL_TRITON_SERVER`` names a ``tritonserver`` binary, e.g. out of the wheel nvidia-pytriton (it needs no installing:
-``pip download --no-deps nvidia-pytriton``, unpack, ``pytriton/tritonserver/bin/tritonserver``). It has no backend for
-ONNX, so that no model is served there; it reads every file, and what it cannot read it says.
+The server is the binary inside the wheel nvidia-pytriton (``make triton``). It has no backend for ONNX, so that
+no model is served there; it reads every file, and what it cannot read it says.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
@@ -22,8 +20,8 @@ from avol.export.triton import LARGEST_BATCH, model_name, write_repository
 from avol.runtime.backends.contract import GRAPHS
 from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import bundled_model_folder
+from conftest import triton_server
 
-SERVER = os.environ.get("AVOL_TRITON_SERVER", "")
 TOKEN = re.compile(r'\s*(?:("[^"]*")|(-?\d+)|([A-Za-z_]\w*)|([{}\[\]:,]))')
 # Field -> what it may hold: a type, or the fields of a message. A star: may be there several times.
 TENSOR = {"name": str, "data_type": "enum", "dims": list, "reshape": {"shape": list}}
@@ -207,7 +205,7 @@ def test_places_that_cannot_be_written(model: Path, tmp_path: Path) -> None:
 
 def serve(repository: Path) -> str:
     """What the server says of a repository; without a backend it gives up by itself."""
-    server = Path(SERVER)
+    server = triton_server()
     ports = []
     for _ in range(3):
         with socket.socket() as free:
@@ -215,7 +213,7 @@ def serve(repository: Path) -> str:
             ports.append(free.getsockname()[1])
     options = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
     command = [
-        SERVER,
+        str(server),
         f"--model-repository={repository}",
         f"--backend-directory={server.parents[1] / 'backends'}",
         *options,
@@ -224,7 +222,7 @@ def serve(repository: Path) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.skipif(not SERVER, reason="no Triton server (AVOL_TRITON_SERVER names its binary)")
+@pytest.mark.triton
 def test_the_server_reads_every_configuration(repository: Path, tmp_path: Path) -> None:
     said = serve(repository)
     assert "Poll failed" not in said
