@@ -16,7 +16,7 @@ OTHER_ENGINE := $(if $(filter gpu,$(ENGINE)),cpu,gpu)
 
 # .venv/.has-ENGINE+EXTRA+...: the package is installed with these extras, and pyproject.toml has not changed since.
 INSTALLED := $(VENV)/.has-$(ENGINE)
-DEVELOP := $(INSTALLED)+train+fetch+export+dev
+DEVELOP := $(INSTALLED)+train+fetch+export+demo+dev
 comma := ,
 # Bytecode is compiled as modules are first imported: torch alone would take half a minute here.
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt
@@ -57,8 +57,8 @@ train: $(INSTALLED)+train ## avol train: train a model
 export: $(INSTALLED)+export ## avol export: turn a checkpoint into graphs for devices
 	@$(BIN)/avol export $(ARGS)
 
-app: ## the Gradio demo (not there yet)
-	@echo "make app: this version has no Gradio demo yet; make demo runs the command line on a video." >&2; exit 1
+app: $(INSTALLED)+demo ## avol demo: the model in a browser
+	@$(BIN)/avol-demo $(ARGS)
 
 TRITON := build/tritonserver/pytriton/tritonserver/bin/tritonserver
 triton: $(TRITON) ## fetch NVIDIA Triton's server, by which tests have configurations read (55 MB)
