@@ -24,7 +24,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint install train export app bench triton lock clean distclean
+.PHONY: help setup demo test lint install train export app bench report triton lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,9 @@ export: $(INSTALLED)+export ## avol export: turn a checkpoint into graphs for de
 
 app: $(INSTALLED)+demo ## avol demo: the model in a browser
 	@$(BIN)/avol-demo $(ARGS)
+
+report: $(INSTALLED)+train+dev ## write reports/README.md and its figures anew from the committed results
+	@$(BIN)/python reports/build.py
 
 TRITON := build/tritonserver/pytriton/tritonserver/bin/tritonserver
 triton: $(TRITON) ## fetch NVIDIA Triton's server, by which tests have configurations read (55 MB)
