@@ -88,8 +88,8 @@ def reliability(record: Mapping[str, Any]) -> str:
     before, after = (record[stage]["expected_calibration_error"] for stage in ("before", "after"))
     return (
         "Photographs and clips of the validation part, each with its own and a foreign sound. Expected calibration "
-        f"error {before:.1%} as bundled, {after:.1%} after `avol calibrate` on the same pairs; the threshold for `sounding` "
-        "travels with the model."
+        f"error {before:.1%} as bundled, {after:.1%} after `avol calibrate` on the same pairs; the threshold for "
+        "`sounding` travels with the model."
     )
 
 
