@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +21,19 @@ from torch import Tensor
 
 from avol.runtime.errors import AvolError
 from avol.train.anchors import ClassAnchors
-from avol.train.checkpoint import load_checkpoint
+from avol.train.board import Board
+from avol.train.checkpoint import load_checkpoint, read_checkpoint_spec
 from avol.train.data.batch import Batch, BatchAt, TensorBatch, seeded
+from avol.train.learner import Learner, StepResult
 from avol.train.loop import train
 from avol.train.network import AvolNet, preset_spec
 from avol.train.recipes import TrainingOptions, learning_rate_at
+from avol.train.run_log import Meter
+from avol.train.validation import ValidationAnswers
 
 SPEC = preset_spec("avol-128-half-width")
 KINDS = 3
+ADD, STEP = Meter.add, Learner.step  # as they are, for tests that stand in between
 OPTIONS = TrainingOptions(steps=6, learning_rate=2e-3, warmup_steps=2, checkpoint_every=3, log_every=2, seed=3)
 
 
@@ -202,6 +209,109 @@ def test_log_tells_how_fast_it_went(tmp_path: Path) -> None:
     for record in records(tmp_path):
         assert record["pairs_per_second"] > 0
         assert 0 <= record["waiting_share"] <= 1
+
+
+def test_the_last_steps_are_logged_and_pairs_are_pictures_with_their_sounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+
+    def counting(self: Meter, result: StepResult, *, pairs: int) -> None:
+        counted.append(pairs)
+        ADD(self, result, pairs=pairs)
+
+    monkeypatch.setattr(Meter, "add", counting)
+    run(tmp_path, replace(OPTIONS, steps=5, log_every=3, epochs=lambda steps: steps / 2))
+    assert [(record["step"], record["epoch"]) for record in records(tmp_path)] == [(3, 1.5), (5, 2.5)]
+    assert counted == [2 * KINDS] * 5  # and not the 24 meetings of six pictures with four sounds
+
+
+def test_checkpoint_tells_the_steps_that_were_made(tmp_path: Path) -> None:
+    """Neither those planned when a run was cut off, nor those of a later, shorter order."""
+
+    def made() -> str:
+        return read_checkpoint_spec(tmp_path / "checkpoint.safetensors").training["steps"]
+
+    planned = replace(SPEC, training={"steps": "6"})
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path, network=AvolNet(planned, width=0.125), stop_at=5)
+    assert made() == "3"
+    run(tmp_path, network=AvolNet(planned, width=0.125))
+    assert made() == "6"
+    shorter = AvolNet(replace(SPEC, training={"steps": "2"}), width=0.125)
+    run(tmp_path, replace(OPTIONS, steps=2), network=shorter)
+    assert made() == "6"
+
+
+@pytest.mark.parametrize("when", [2, 5])
+def test_weights_that_are_no_numbers_are_never_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    """The step that spoils the network still has a loss: only the next one shows it, after the save."""
+
+    def spoiling(self: Learner, step: int, batch: TensorBatch) -> StepResult:
+        result = STEP(self, step, batch)
+        if step == when:
+            torch.nn.init.constant_(self.network.head.scale, math.nan)
+        return result
+
+    monkeypatch.setattr(Learner, "step", spoiling)
+    with pytest.raises(AvolError, match=f"no longer a number at step {when}") as caught:
+        run(tmp_path)
+    if when == 2:
+        assert str(caught.value).endswith("No checkpoint was written before.")
+        assert not (tmp_path / "checkpoint.safetensors").exists()
+    else:
+        assert str(caught.value).endswith("The last checkpoint is good.")
+        assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
+
+
+def test_short_batches_weigh_what_they_hold() -> None:
+    maps = torch.tensor([3.0, 1.0, -1.0, -2.0]).view(4, 1, 1, 1).expand(4, 1, 2, 2)
+    truth = torch.tensor([[True], [True], [True], [False]])
+    answers = ValidationAnswers()
+    for part, loss in ((slice(0, 3), 1.0), (slice(3, 4), 5.0)):
+        answers.add_pairs(loss, maps[part], truth[part], torch.ones_like(truth[part]))
+    quarters = torch.full((2, 2, 4, 4), -1.0)
+    quarters[0, 0, 3, 0], quarters[1, 1, 0, 0] = 1.0, 1.0
+    answers.add_quarters(quarters, torch.tensor([2, 1]))
+    assert answers.record() == {
+        "validation_loss": 2.0,
+        "validation_accuracy": pytest.approx((2 / 3 + 1) / 2),
+        "validation_auc": 1.0,
+        "validation_right_quarter": 0.5,
+    }
+
+
+@pytest.mark.parametrize("method", ["open", "add_scalar", "add_images"])
+def test_a_disk_that_fills_up_under_tensorboard_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    writer = pytest.importorskip("torch.utils.tensorboard.writer")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = threading.excepthook
+    monkeypatch.setattr(writer.SummaryWriter, "__init__" if method == "open" else method, full)
+    monkeypatch.setattr(writer.SummaryWriter, "close", lambda self: full() if method != "open" else None)
+    with pytest.raises(AvolError, match="tensorboard: cannot be written: No space left on device"):
+        run(tmp_path)
+    assert threading.excepthook is before
+
+
+def test_only_tensorboards_own_thread_is_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = Board(tmp_path, 0)
+    try:
+        hook = threading.excepthook
+        error = OSError(errno.ENOSPC, "No space left on device")
+        thread = type("Thread", (threading.Thread,), {"__module__": "tensorboard.summary.writer"})()
+        hook(threading.ExceptHookArgs((OSError, error, None, thread)))
+        assert capsys.readouterr().err == ""
+        hook(threading.ExceptHookArgs((OSError, error, None, threading.Thread())))
+        assert "No space left" in capsys.readouterr().err
+    finally:
+        board.close()
 
 
 def test_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
