@@ -24,7 +24,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint install train export app bench lock clean distclean
+.PHONY: help setup demo test lint install train export app bench triton lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,7 +40,7 @@ demo: setup ## run the bundled model on the bundled video; results in out/
 	@echo "overlay video: $(CURDIR)/$(OUT)/$(basename $(notdir $(SAMPLE))).avol.mp4"
 	@echo "timeline:      $(CURDIR)/$(OUT)/$(basename $(notdir $(SAMPLE))).avol.json"
 
-test: $(DEVELOP) ## run all tests (AVOL_REQUIRE=gpu,browser,shared: fail where that is absent instead of skipping)
+test: $(DEVELOP) ## run all tests (AVOL_REQUIRE=gpu,browser,shared,triton: fail where that is absent instead of skipping)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(DEVELOP) ## check style, types and who may import whom
@@ -59,6 +59,18 @@ export: $(INSTALLED)+export ## avol export: turn a checkpoint into graphs for de
 
 app: ## the Gradio demo (not there yet)
 	@echo "make app: this version has no Gradio demo yet; make demo runs the command line on a video." >&2; exit 1
+
+TRITON := build/tritonserver/pytriton/tritonserver/bin/tritonserver
+triton: $(TRITON) ## fetch NVIDIA Triton's server, by which tests have configurations read (55 MB)
+
+# The server inside the wheel needs no installing, only the libraries beside it.
+$(TRITON): | $(BIN)/python
+	@rm -rf build/tritonserver
+	@$(BIN)/python -m pip download --disable-pip-version-check --quiet --no-deps -d build/tritonserver \
+		nvidia-pytriton==0.7.0
+	@$(BIN)/python -m zipfile -e build/tritonserver/*.whl build/tritonserver
+	@rm build/tritonserver/*.whl
+	@chmod +x $@
 
 bench: $(INSTALLED) ## avol bench: measure speed on this machine
 	@$(BIN)/avol bench $(ARGS)

@@ -42,7 +42,11 @@ COMMANDS = {
     "data": Command(module="avol.apps.data", help="Turn videos into pairs to train on.", extra="train"),
     "train": Command(module="avol.apps.train", help="Train a model.", extra="train"),
     "eval": Command(module="avol.apps.eval", help="Measure how well a model finds sources.", extra="train"),
+    "calibrate": Command(
+        module="avol.apps.calibrate", help="Fit score and threshold to held-out pairs.", extra="export"
+    ),
     "export": Command(module="avol.apps.export", help="Turn a checkpoint into graphs for devices.", extra="export"),
+    "verify": Command(module="avol.apps.verify", help="Hold two forms of a model against each other.", extra="export"),
     "figures": Command(module="avol.apps.figures", help="Draw a network, its training and its finds.", extra="train"),
     "bench": Command(module="avol.apps.bench", help="Measure how fast a model runs here.", extra="cpu"),
     "doctor": Command(module="avol.apps.doctor", help="Say what works here, and how to mend the rest.", extra="cpu"),
@@ -64,6 +68,16 @@ EXTRAS_WITH = {
     "gradio": ("demo",),
     "yt_dlp": ("fetch",),
 }
+
+
+class _CommandHelp(argparse.HelpFormatter):
+    """Keeps the longest name of a command on the line of its help: argparse counts names without their indent."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Make room as the action is added."""
+        super().add_argument(action)
+        room = max(map(len, COMMANDS)) + 2 * self._indent_increment
+        self._action_max_length = max(self._action_max_length, room)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,7 +104,9 @@ def main_run(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="avol", description="Find where in a picture a sound comes from.")
+    parser = argparse.ArgumentParser(
+        prog="avol", description="Find where in a picture a sound comes from.", formatter_class=_CommandHelp
+    )
     parser.add_argument("--version", action="version", version=f"avol {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     by_name = {

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avol.apps import eval_protocol
+
 if TYPE_CHECKING:
     from avol.runtime.spec import ModelSpec
     from avol.train.evaluate import Localise, Results
@@ -13,28 +15,35 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``avol eval``."""
-    parser.add_argument("model", type=Path, help="a checkpoint, or the folder of a run or an exported model")
+    parser.add_argument("model", type=Path, nargs="?", help="a checkpoint, or the folder of a run or an exported model")
     parser.add_argument(
         "data",
         type=Path,
-        nargs="+",
+        nargs="*",
         help="made by avol data prepare, or with images.csv, audio.csv and videos.csv (these may be several)",
     )
     parser.add_argument("--part", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there as well")
+    eval_protocol.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; gives the exit code."""
+    if arguments.protocol is not None:
+        return eval_protocol.run(arguments)
+    if not arguments.data:
+        raise argparse.ArgumentError(None, "MODEL and DATA are needed, or --protocol")
     import dataclasses
     import json
 
     from avol.runtime.atomic import AtomicOutput, write_error
     from avol.train.evaluate import CHANCE
+    from avol.train.protocols.model import open_model
 
     output = None if arguments.json is None else AtomicOutput(arguments.json)  # a mistake shows before the work
-    spec, localise = _open(arguments.model)
-    results = _measure(arguments, spec, localise)
+    model = open_model(arguments.model)
+    spec = model.spec
+    results = _measure(arguments, spec, model.localise)
     data = ", ".join(map(str, arguments.data))
     print(f"{arguments.model}: {spec.name} {spec.weights_sha256[:12]}, {arguments.part} part of {data}")
     for name, figure in results.figures.items():
@@ -87,17 +96,3 @@ def _measure(arguments: argparse.Namespace, spec: ModelSpec, localise: Localise)
             "photographs, sounds or clips of four unlike ones."
         )
     return results
-
-
-def _open(model: Path) -> tuple[ModelSpec, Localise]:
-    """A checkpoint, or a run's, runs in torch; an exported model in ONNX Runtime, also where its checkpoint is by."""
-    from avol.runtime.model_folder import CHECKPOINT_FILE, SPEC_FILE
-    from avol.train.figures.models import open_localiser
-
-    if model.is_dir() and ((model / SPEC_FILE).exists() or not (model / CHECKPOINT_FILE).exists()):
-        from avol.runtime.onnx_backend import OnnxBackend
-        from avol.runtime.system import AvolNetSystem
-
-        backend = OnnxBackend(model)
-        return backend.spec, AvolNetSystem(backend).localise_samples
-    return open_localiser(model)

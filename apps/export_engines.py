@@ -72,6 +72,23 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_request(arguments: argparse.Namespace) -> None:
+    """Find out whether engines can be built as the arguments say, before anything long begins.
+
+    Args:
+        arguments: with what :func:`add_engine_arguments` defined.
+
+    Raises:
+        AvolError: a builder or a GPU is missing, or the options do not go together.
+    """
+    from avol.export.engines import prepare_builder
+    from avol.export.engines_device import current_device
+
+    if arguments.engine != "none":
+        # Without engines under auto goes on; why is said when their turn comes.
+        prepare_builder(arguments.engine, arguments.batch, _options(arguments), current_device(), lambda _: None)
+
+
 def build_requested(arguments: argparse.Namespace, folder: Path) -> list[BuiltEngine]:
     """Build the engines that the arguments ask for out of the graphs in a folder, and print a line for each.
 
@@ -86,19 +103,9 @@ def build_requested(arguments: argparse.Namespace, folder: Path) -> list[BuiltEn
         return []
     from avol.export.engines import build_engines
 
-    options = EngineOptions(
-        roles=arguments.engine_graphs,
-        hardware_compatibility=arguments.engine_hardware,
-        version_compatible=arguments.version_compatible,
-        dla_core=arguments.dla,
-        profile_per_batch=arguments.profile_per_batch,
-        tf32=arguments.tf32,
-        workspace_bytes=None if arguments.workspace is None else arguments.workspace * MIB,
-        optimization_level=arguments.optimization_level,
-    )
     precisions = arguments.engine_precision or (("fp16",) if any(folder.glob("*.fp16.onnx")) else ("fp32",))
     built = build_engines(
-        folder, precisions=precisions, engine=arguments.engine, batches=arguments.batch, options=options
+        folder, precisions=precisions, engine=arguments.engine, batches=arguments.batch, options=_options(arguments)
     )
     if built:
         info = built[0].info
@@ -110,6 +117,19 @@ def build_requested(arguments: argparse.Namespace, folder: Path) -> list[BuiltEn
             size = engine.path.stat().st_size / 1e6
             print(f"{engine.path.name:<{width}}{size:>7.2f} MB{engine.build_seconds:>8.1f} s  {engine.types}".rstrip())
     return built
+
+
+def _options(arguments: argparse.Namespace) -> EngineOptions:
+    return EngineOptions(
+        roles=arguments.engine_graphs,
+        hardware_compatibility=arguments.engine_hardware,
+        version_compatible=arguments.version_compatible,
+        dla_core=arguments.dla,
+        profile_per_batch=arguments.profile_per_batch,
+        tf32=arguments.tf32,
+        workspace_bytes=None if arguments.workspace is None else arguments.workspace * MIB,
+        optimization_level=arguments.optimization_level,
+    )
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,15 +1,21 @@
-"""Put a trained model into the package: half-precision checkpoint, the graphs that running media needs, the spec.
+"""Put a trained model into the package: half-precision checkpoint, graphs that running media needs, spec, INT8 ranges.
 
-``python -m avol.export.bundle runs/NAME/checkpoint.safetensors [--threshold P] [--note KEY=VALUE ...]``
+``python -m avol.export.bundle runs/NAME/checkpoint.safetensors --calibration DATA [--threshold P] [--note KEY=VALUE]``
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+from avol.export.calibrate import DEFAULT_METHOD
+from avol.export.job import calibrate
 from avol.export.onnx_files import export_checkpoint
+from avol.export.ranges import RANGES_FILE
+from avol.runtime.atomic import AtomicOutput
+from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import CHECKPOINT_FILE, bundled_model_folder
 from avol.runtime.onnx_backend import GRAPHS
 from avol.runtime.spec import Calibration
@@ -17,37 +23,75 @@ from avol.train.checkpoint import load_checkpoint, read_checkpoint_spec, save_ch
 
 
 def bundle(
-    checkpoint: Path, folder: Path, *, threshold: float, calibration: Calibration, notes: dict[str, str]
+    checkpoint: Path,
+    folder: Path,
+    *,
+    threshold: float,
+    calibration: Calibration,
+    notes: dict[str, str],
+    clips: Path | None = None,
 ) -> None:
-    """Write the model of a checkpoint into ``folder``; ``notes`` are added to what the spec says of the training."""
+    """Write the model of a checkpoint into ``folder``.
+
+    Args:
+        checkpoint: made by ``avol train``.
+        folder: made if missing.
+        threshold, calibration: for the spec.
+        notes: are added to what the spec says of the training.
+        clips: whose training part INT8 is calibrated on; None: synthetic scenes and the bundled video.
+
+    Raises:
+        AvolError: no usable checkpoint or clips, or the folder cannot be written.
+    """
     network = load_checkpoint(checkpoint)
     training = {**network.spec.training, **notes}
     spec = replace(network.spec, threshold=threshold, calibration=calibration, training=training)
     folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(network, spec, folder / CHECKPOINT_FILE, half=True)
     export_checkpoint(folder / CHECKPOINT_FILE, folder, roles=GRAPHS)
+    write_ranges(folder, clips)
 
 
-def main() -> None:
-    """Read the command line and bundle."""
+def write_ranges(folder: Path, clips: Path | None) -> None:
+    """Calibrate the model of a folder with a checkpoint and write the ranges; ``clips`` as for :func:`bundle`."""
+    network = load_checkpoint(folder / CHECKPOINT_FILE)
+    ranges = calibrate(network, clips, method=DEFAULT_METHOD, report=_say)
+    with AtomicOutput(folder / RANGES_FILE) as output:
+        output.temporary.write_text(ranges.to_json(), encoding="utf-8")
+        output.commit()
+
+
+def main() -> int:
+    """Read the command line and bundle; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m avol.export.bundle", description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="none: only the bundled model's INT8 ranges anew")
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--scale", type=float, default=1.0, help="of the calibration")
     parser.add_argument("--bias", type=float, default=0.0, help="of the calibration")
+    parser.add_argument("--calibration", type=Path, metavar="DATA", help="clips for INT8 (default: synthetic scenes)")
     parser.add_argument("--note", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    notes = dict(note.split("=", 1) for note in arguments.note)
-    name = read_checkpoint_spec(arguments.checkpoint).name
-    calibration = Calibration(scale=arguments.scale, bias=arguments.bias)
-    bundle(
-        arguments.checkpoint,
-        bundled_model_folder(name),
-        threshold=arguments.threshold,
-        calibration=calibration,
-        notes=notes,
-    )
+    try:
+        if arguments.checkpoint is None:
+            write_ranges(bundled_model_folder(), arguments.calibration)
+            return 0
+        bundle(
+            arguments.checkpoint,
+            bundled_model_folder(read_checkpoint_spec(arguments.checkpoint).name),
+            threshold=arguments.threshold,
+            calibration=Calibration(scale=arguments.scale, bias=arguments.bias),
+            notes=dict(note.split("=", 1) for note in arguments.note),
+            clips=arguments.calibration,
+        )
+    except AvolError as error:
+        _say(f"avol.export.bundle: {error}")
+        return 1
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,11 +7,12 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avol.export.engines_build import BuiltPlan, build_plan
 from avol.export.engines_cache import cache_path, default_folder
+from avol.export.engines_config import check_options
 from avol.export.engines_device import Device, cuda_version, current_device
 from avol.export.engines_graph import SourceGraph, profiles_of, read_graph
 from avol.export.engines_layers import check_types
@@ -74,20 +75,43 @@ def build_engines(
             finished before remain; of the one at work nothing does.
     """
     report = report or _to_stderr
-    batches = check_batches(batches)
     if unknown := set(precisions) - set(PRECISIONS):
         raise AvolError(f"precision: {sorted(unknown)[0]!r} is unknown; take one of {', '.join(PRECISIONS)}.")
     device = current_device()
-    builder = choose_builder(engine, device, report)
+    builder = prepare_builder(engine, batches, options, device, report)
     if builder is None:
         return []
-    if options.dla_core is not None and len(batches) > 1 and not options.profile_per_batch:
-        raise AvolError("DLA takes one fixed batch size: give --batch a single one.")
+    batches = check_batches(batches)
     graphs = choose_graphs(folder, precisions, options.roles, report)
     sources = [read_graph(path, role, precision) for role, precision, path in graphs]
     if len({source.spec.weights_sha256 for source in sources}) > 1:
         raise AvolError(f"{folder}: holds graphs of several models; export into an empty folder.")
-    return [_build_one(builder, source, batches, options, device, report) for source in sources]
+    if options.dla_core is not None and all(source.precision == "fp32" for source in sources):
+        raise AvolError(f"{folder}: DLA computes in FP16 and INT8 alone; take --engine-precision fp16 or int8.")
+    on_gpu = replace(options, dla_core=None)  # DLA computes in FP16 and INT8 alone
+    by_precision = {name: on_gpu if name == "fp32" else options for name in PRECISIONS}
+    return [_build_one(builder, source, batches, by_precision[source.precision], device, report) for source in sources]
+
+
+def prepare_builder(
+    engine: str,
+    batches: tuple[int, ...],
+    options: EngineOptions,
+    device: Device | None,
+    report: Callable[[str], None],
+) -> Builder | None:
+    """The builder, after all that can be said against a request before there are graphs; None: no engines are built.
+
+    Raises:
+        AvolError: it is not installed, lacks a GPU or an option, or the options do not go together.
+    """
+    batches = check_batches(batches)
+    builder = choose_builder(engine, device, report)
+    if builder is not None:
+        check_options(builder, options)
+        if options.dla_core is not None and len(batches) > 1 and not options.profile_per_batch:
+            raise AvolError("DLA takes one fixed batch size: give --batch a single one.")
+    return builder
 
 
 def choose_graphs(

@@ -11,12 +11,31 @@ from avol.runtime.errors import AvolError
 from avol.runtime.plan_files import ShapeRange
 
 
-def set_options(builder: Builder, config: Any, options: EngineOptions) -> None:  # noqa: ANN401 (bindings)
-    """Hand over the options that do not depend on the graph.
+def check_options(builder: Builder, options: EngineOptions) -> None:
+    """Refuse what this builder, or this release of it, does not have.
 
     Raises:
-        AvolError: one that this builder, or this release of it, does not have.
+        AvolError: an option is among that.
     """
+    if builder.name == "tensorrt-rtx":
+        if options.version_compatible or options.hardware_compatibility != "none":
+            raise AvolError(
+                f"{builder.product}: engines run on all its GPUs (Ampere and later) and on this release alone, and no "
+                "option changes that; leave hardware and version compatibility out, or take --engine tensorrt."
+            )
+        if options.dla_core is not None:
+            raise AvolError(f"{builder.product} builds for no DLA core; leave --dla out, or take --engine tensorrt.")
+    elif options.hardware_compatibility == "same-compute-capability" and not hasattr(
+        builder.module.HardwareCompatibilityLevel, "SAME_COMPUTE_CAPABILITY"
+    ):
+        raise AvolError(
+            f"{builder.product} knows no engines for one compute capability; "
+            "take --engine-hardware ampere-plus or none."
+        )
+
+
+def set_options(builder: Builder, config: Any, options: EngineOptions) -> None:  # noqa: ANN401 (bindings)
+    """Hand over the options that do not depend on the graph, after :func:`check_options`."""
     trt = builder.module
     if not options.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
@@ -24,23 +43,11 @@ def set_options(builder: Builder, config: Any, options: EngineOptions) -> None: 
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
-    if builder.name == "tensorrt-rtx":
-        if options.version_compatible or options.hardware_compatibility != "none":
-            raise AvolError(
-                f"{builder.product}: engines run on all its GPUs (Ampere and later) and on this release alone, and no "
-                "option changes that; leave hardware and version compatibility out, or take --engine tensorrt."
-            )
-        return
     if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.hardware_compatibility == "ampere-plus":
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     elif options.hardware_compatibility == "same-compute-capability":
-        if not hasattr(trt.HardwareCompatibilityLevel, "SAME_COMPUTE_CAPABILITY"):
-            raise AvolError(
-                f"{builder.product} knows no engines for one compute capability; "
-                "take --engine-hardware ampere-plus or none."
-            )
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY
 
 
@@ -92,8 +99,6 @@ def set_dla(
             f"DLA core {options.dla_core}: {builder.product} finds {cores} of them here; "
             "DLA is on Jetson Orin and Xavier, with a TensorRT that supports it. Leave --dla out to use the GPU."
         )
-    if source.precision == "fp32":
-        raise AvolError(f"{source.path}: DLA computes in FP16 and INT8 alone; take --precision fp16 or int8.")
     trt = builder.module
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = options.dla_core

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from avol.runtime.errors import AvolError
 from avol.runtime.plan_files import Shape, ShapeRange
@@ -58,6 +61,7 @@ def read_graph(path: Path, role: str, precision: str) -> SourceGraph:
             + "; export the model again with avol export."
         )
     move_casts_before_transposes(model)
+    drop_pairs_before_relus(model)
     spec = ModelSpec.from_json(metadata[SPEC_KEY], origin=path)
     return SourceGraph(path, role, precision, hashlib.sha256(data).hexdigest(), model, spec)
 
@@ -85,6 +89,49 @@ def move_casts_before_transposes(model: onnx.ModelProto) -> None:
             stale = [item for item in graph.value_info if item.name == transpose.output[0]]
             for item in stale:
                 graph.value_info.remove(item)
+
+
+def drop_pairs_before_relus(model: onnx.ModelProto) -> None:
+    """Take out Q/DQ pairs between a convolution and its ReLU where a pair of the same scale follows, in place.
+
+    ONNX Runtime needs both pairs to compute in eight bits, and TensorRT fuses convolution, ReLU and quantisation only
+    without the first one. Rounding, ReLU and maximum commute, so that no value changes.
+    """
+    graph = model.graph
+    values = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    values |= {n.output[0]: onnx.numpy_helper.to_array(n.attribute[0].t) for n in graph.node if n.op_type == "Constant"}
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+
+    def only_user(name: str, *kinds: str) -> onnx.NodeProto | None:
+        found = users.get(name, [])
+        return found[0] if len(found) == 1 and found[0].op_type in kinds else None
+
+    dropped: list[onnx.NodeProto] = []
+    for quantise in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
+        dequantise = only_user(quantise.output[0], "DequantizeLinear")
+        relu = only_user(dequantise.output[0], "Relu") if dequantise else None
+        behind = only_user(relu.output[0], "MaxPool", "QuantizeLinear") if relu else None
+        if behind is not None and behind.op_type == "MaxPool":
+            behind = only_user(behind.output[0], "QuantizeLinear")
+        if dequantise and relu and behind and _same_parameters(quantise, behind, values):
+            relu.input[0] = quantise.input[0]
+            dropped += [quantise, dequantise]
+    for node in dropped:
+        graph.node.remove(node)
+
+
+def _same_parameters(one: onnx.NodeProto, other: onnx.NodeProto, values: dict[str, NDArray[Any]]) -> bool:
+    """Whether two quantisations have the same constant scale, and the same zero point, which is 0."""
+    names = [(a, b) for a, b in zip(one.input[1:], other.input[1:], strict=False) if a in values and b in values]
+    return (
+        len(one.input) == len(other.input) == 3
+        and len(names) == 2
+        and all(np.array_equal(values[a], values[b]) for a, b in names)
+        and not values[one.input[2]].any()
+    )
 
 
 def profiles_of(

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avol.export.ranges import Ranges
+from avol.export.towers import fold_batch_norms, half_tower, quantised_tower
 from avol.runtime.spec import Calibration, ModelSpec
 from avol.train.network import AvolNet
 
-
-class FoldedConv(nn.Module):
-    """A convolution with its batch norm folded in, the trained weights kept in half precision.
-
-    Folding before rounding would round twice; the product of half-precision weight and float32 scale is computed when
-    the graph is loaded, and loses nothing against the shipped checkpoint.
-    """
-
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-        super().__init__()
-        assert norm.running_var is not None
-        assert norm.running_mean is not None
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        self.weight = _constant(conv.weight.half())
-        self.scale = _constant(scale.reshape(-1, 1, 1, 1))
-        self.bias = _constant(norm.bias - norm.running_mean * scale)
-        self.stride, self.padding = conv.stride, conv.padding
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Convolve in float32."""
-        return F.conv2d(inputs, self.weight.float() * self.scale, self.bias, self.stride, self.padding)
+FLOAT32_ROLES = ("spectrogram", "head")
 
 
 class Head(nn.Module):
@@ -85,15 +67,28 @@ class Graph:
     free_axes: dict[str, dict[int, str]]
 
 
-def model_graphs(network: AvolNet, spec: ModelSpec) -> list[Graph]:
+def model_graphs(
+    network: AvolNet, spec: ModelSpec, *, precision: str = "fp32", ranges: Ranges | None = None
+) -> list[Graph]:
     """The graphs of a trained network; all take a batch of any size, the spectrogram any length as well.
+
+    Spectrogram and head, scale, bias and sigmoid with them, are float32 in every precision: they are part of the graphs
+    that hold a tower, and have none of their own but in ``fp32``.
 
     Args:
         network: trained, in evaluation mode; it is not changed.
         spec: its spec with calibration.
+        precision: of the towers: ``fp32``, ``fp16`` or ``int8``.
+        ranges: for ``int8``.
+
+    Raises:
+        AvolError: the ranges do not fit the network.
     """
     network = copy.deepcopy(network).eval()
-    frame_tower, audio_tower = fold_batch_norms(network.frame_tower), fold_batch_norms(network.audio_tower)
+    frame_tower, audio_tower = (
+        _tower(tower, precision, ranges.towers[role] if ranges else {})
+        for role, tower in (("frame", network.frame_tower), ("audio", network.audio_tower))
+    )
     waveform, head = WaveformAudio(network.spectrogram, audio_tower), Head(network.head, spec.calibration)
     # Two of everything: torch.export takes an axis of size 1 for a constant.
     frames = torch.zeros(2, spec.frame_height, spec.frame_width, 3, dtype=torch.uint8)
@@ -102,7 +97,7 @@ def model_graphs(network: AvolNet, spec: ModelSpec) -> list[Graph]:
     grid = torch.zeros(2, spec.embedding_size, spec.grid_height, spec.grid_width)
     vector = torch.zeros(2, spec.embedding_size)
     batch = {0: "batch"}
-    return [
+    graphs = [
         Graph(
             "spectrogram",
             network.spectrogram,
@@ -122,21 +117,11 @@ def model_graphs(network: AvolNet, spec: ModelSpec) -> list[Graph]:
             {"frames": batch, "samples": batch},
         ),
     ]
+    return graphs if precision == "fp32" else [graph for graph in graphs if graph.role not in FLOAT32_ROLES]
 
 
-def fold_batch_norms(tower: nn.Module) -> nn.Module:
-    """A copy of a tower whose ``convs`` hold folded convolutions."""
-    folded = copy.deepcopy(tower)
-    layers: list[nn.Module] = []
-    for layer in folded.convs:  # type: ignore[union-attr]
-        if isinstance(layer, nn.BatchNorm2d):
-            conv = layers.pop()
-            assert isinstance(conv, nn.Conv2d)
-            layer = FoldedConv(conv, layer)  # noqa: PLW2901
-        layers.append(layer)
-    folded.convs = nn.Sequential(*layers)
-    return folded
-
-
-def _constant(values: Tensor) -> nn.Parameter:
-    return nn.Parameter(values.detach().clone(), requires_grad=False)
+def _tower(tower: nn.Module, precision: str, ranges: Mapping[str, float]) -> nn.Module:
+    folded = fold_batch_norms(tower)
+    if precision == "fp16":
+        return half_tower(folded)
+    return quantised_tower(folded, ranges) if precision == "int8" else folded

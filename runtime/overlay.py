@@ -11,20 +11,28 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
+from avol.runtime.canvas import LUMA_WEIGHTS, limited_yuv
 from avol.runtime.media.picture import plane_pixels
 
 Plane = NDArray[np.uint8]
+Tables = tuple[Plane, Plane, Plane, Plane]  # of levels of heat: what to keep, what to add to Y, U and V
 
 OPACITY = 0.65  # of the hottest place
 # Heat below the first value leaves the picture as it is, from the second on the heat has its full opacity.
 VISIBLE_HEAT = (0.10, 0.90)
-# The part of the colour map in use: without black, which would hide dark places, and without the palest yellow.
-COLOUR_SPAN = (0.25, 0.85)
 STEPS_PER_CELL = 16  # of the cubic interpolation, before the linear one to the size of the picture
 
-# Weights of red and blue in the luma (ITU-R BT.601, BT.709, BT.2020, SMPTE 240M, FCC), by H.273 matrix number.
-LUMA_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
-LUMA_WEIGHTS |= {9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+# By name, and the part of each in use: without black, which would hide dark places, and without the palest colours.
+# All have even steps of lightness for the eye, with normal colour vision and without, but turbo, which people ask for.
+COLOUR_MAPS = {
+    "inferno": (cv2.COLORMAP_INFERNO, 0.25, 0.85),
+    "magma": (cv2.COLORMAP_MAGMA, 0.25, 0.85),
+    "plasma": (cv2.COLORMAP_PLASMA, 0.1, 0.95),
+    "viridis": (cv2.COLORMAP_VIRIDIS, 0.1, 0.95),
+    "cividis": (cv2.COLORMAP_CIVIDIS, 0.1, 0.95),
+    "turbo": (cv2.COLORMAP_TURBO, 0.2, 0.95),
+}
+DEFAULT_COLOUR_MAP = "inferno"
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,15 @@ class Overlay:
 
     Args:
         opacity: how much of the picture the hottest place hides, 0..1.
+        colour_map: one of :data:`COLOUR_MAPS`.
     """
 
-    def __init__(self, *, opacity: float = OPACITY) -> None:
+    def __init__(self, *, opacity: float = OPACITY, colour_map: str = DEFAULT_COLOUR_MAP) -> None:
         if not 0.0 <= opacity <= 1.0:
             raise ValueError(f"opacity is {opacity}, allowed is 0..1")
-        self._opacity = opacity
+        if colour_map not in COLOUR_MAPS:
+            raise ValueError(f"colour_map is {colour_map!r}, allowed are {', '.join(COLOUR_MAPS)}")
+        self._opacity, self._colour_map = opacity, colour_map
         self._heat: NDArray[np.float32] | None = None
         self._layer_of: tuple[int, int, int] | None = None
         self._layer: _Layer | None = None
@@ -67,25 +78,21 @@ class Overlay:
         width, height = even(source.width), even(source.height)
         if heat is None and (width, height) == (source.width, source.height):
             return source
-        result = av.VideoFrame(width, height, "yuv420p")
-        _copy_properties(source, result)
-        planes = [_padded(plane, target.shape) for plane, target in zip(_planes(source), _planes(result), strict=True)]
         if heat is None:
-            for plane, target in zip(planes, _planes(result), strict=True):
-                target[:] = plane
-            return result
+            return drawable_copy(source)
+        result = blank_for(source, width, height)
         layer = self._layer_for(heat, source)
-        for plane, target, keep, add in zip(planes, _planes(result), layer.keep, layer.add, strict=True):
-            cv2.multiply(plane, keep, dst=target, scale=1 / 255)
+        for plane, target, keep, add in zip(_planes(source), _planes(result), layer.keep, layer.add, strict=True):
+            cv2.multiply(_padded(plane, target.shape), keep, dst=target, scale=1 / 255)
             cv2.add(target, add, dst=target)
         return result
 
     def _layer_for(self, heat: NDArray[np.float32], picture: av.VideoFrame) -> _Layer:
         """The layer of the heat; several pictures between two analyses share it."""
-        layer_of = (picture.width, picture.height, _matrix(picture))
+        layer_of = (picture.width, picture.height, matrix_of(picture))
         known = self._heat is not None and layer_of == self._layer_of and np.array_equal(heat, self._heat)
         if self._layer is None or not known:
-            self._layer = _make_layer(heat, *layer_of, self._opacity)
+            self._layer = _make_layer(heat, *layer_of, _tables(layer_of[2], self._opacity, self._colour_map))
             self._layer_of, self._heat = layer_of, heat.copy()
         return self._layer
 
@@ -100,7 +107,7 @@ def to_limited_yuv420p(picture: av.VideoFrame) -> av.VideoFrame:
     full = picture.color_range == ColorRange.JPEG or picture.format.name.startswith("yuvj") or picture.format.is_rgb
     if picture.format.name == "yuv420p" and not full:
         return picture
-    matrix = _matrix(picture)
+    matrix = matrix_of(picture)
     result = picture.reformat(
         format="yuv420p",
         src_colorspace=None if picture.format.is_rgb else matrix,
@@ -113,7 +120,22 @@ def to_limited_yuv420p(picture: av.VideoFrame) -> av.VideoFrame:
     return result
 
 
-def _matrix(picture: av.VideoFrame) -> int:
+def blank_for(picture: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """A yuv420p picture of even size with the time and colour tags of another; its pixels are not set."""
+    blank = av.VideoFrame(width, height, "yuv420p")
+    _copy_properties(picture, blank)
+    return blank
+
+
+def drawable_copy(picture: av.VideoFrame) -> av.VideoFrame:
+    """A copy to draw on, of even size, of a picture that :func:`to_limited_yuv420p` gave."""
+    result = blank_for(picture, even(picture.width), even(picture.height))
+    for plane, target in zip(_planes(picture), _planes(result), strict=True):
+        target[:] = _padded(plane, target.shape)
+    return result
+
+
+def matrix_of(picture: av.VideoFrame) -> int:
     """The H.273 number of the picture's colour matrix; without a tag its size tells HD from SD, as in players."""
     if picture.colorspace in LUMA_WEIGHTS:
         return picture.colorspace
@@ -126,7 +148,7 @@ def _copy_properties(source: av.VideoFrame, target: av.VideoFrame) -> None:
     if source.time_base is not None:
         target.time_base = source.time_base
     target.color_range = source.color_range
-    target.colorspace = _matrix(source) if source.format.is_rgb else source.colorspace
+    target.colorspace = matrix_of(source) if source.format.is_rgb else source.colorspace
     target.color_primaries, target.color_trc = source.color_primaries, source.color_trc
 
 
@@ -143,18 +165,15 @@ def _padded(plane: Plane, shape: tuple[int, ...]) -> Plane:
     return np.pad(plane, ((0, bottom), (0, right)), mode="edge")
 
 
-def _make_layer(heat: NDArray[np.float32], width: int, height: int, matrix: int, opacity: float) -> _Layer:
+def _make_layer(heat: NDArray[np.float32], width: int, height: int, matrix: int, tables: Tables) -> _Layer:
     """Interpolate the heat to the picture's size and look its colours up.
 
     Cubic interpolation comes first, at a smaller size: linear interpolation of so few cells shows their edges. Both
     steps map the centres of cells to the centres of the areas they cover.
     """
-    clean = np.clip(np.nan_to_num(heat.astype(np.float32)), 0.0, 1.0)
-    steps = (heat.shape[1] * STEPS_PER_CELL, heat.shape[0] * STEPS_PER_CELL)
-    smooth = cv2.resize(clean, steps, interpolation=cv2.INTER_CUBIC)
-    levels = np.clip(smooth * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
+    levels = np.clip(smooth_heat(heat) * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
     luma_size, chroma_size = (width, height), (even(width) // 2, even(height) // 2)
-    keep_table, *add_tables = _tables(matrix, opacity)
+    keep_table, *add_tables = tables
     keep = _padded(_enlarged(levels, keep_table, luma_size), (even(height), even(width)))
     add_luma = _padded(_enlarged(levels, add_tables[0], luma_size), keep.shape)
     chroma = [_enlarged(levels, table, chroma_size) for table in add_tables[1:]]
@@ -167,29 +186,33 @@ def _enlarged(levels: Plane, table: Plane, size: tuple[int, int]) -> Plane:
     return cv2.resize(cv2.LUT(levels, table), size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
+def smooth_heat(heat: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The cubic interpolation: ``GH x GW`` to sixteen times as many cells along a side; no cell is not a number."""
+    clean = np.clip(np.nan_to_num(heat.astype(np.float32)), 0.0, 1.0)
+    steps = (heat.shape[1] * STEPS_PER_CELL, heat.shape[0] * STEPS_PER_CELL)
+    return cv2.resize(clean, steps, interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)
+
+
 @lru_cache(maxsize=8)
-def _tables(matrix: int, opacity: float) -> tuple[Plane, Plane, Plane, Plane]:
+def _tables(matrix: int, opacity: float, colour_map: str) -> Tables:
     """What each of 256 levels of heat does to a picture: how much of it to keep, and what to add to Y, U and V.
 
-    Inferno has even steps of lightness for the eye, with normal colour vision and without. Saturated reds and yellows
-    on a dark rim stand out from bright and from dark material.
+    Saturated colours on a dark rim stand out from bright and from dark material.
     """
     level = np.linspace(0.0, 1.0, 256)
     low, high = VISIBLE_HEAT
     rise = np.clip((level - low) / (high - low), 0.0, 1.0)
     alpha = opacity * rise * (2.0 - rise)
-    position = COLOUR_SPAN[0] + (COLOUR_SPAN[1] - COLOUR_SPAN[0]) * rise
-    bgr = cv2.applyColorMap(np.round(position * 255).astype(np.uint8), cv2.COLORMAP_INFERNO).reshape(256, 3) / 255.0
-    blue, green, red = bgr.T
-    weight_red, weight_blue = LUMA_WEIGHTS[matrix]
-    luma = weight_red * red + (1.0 - weight_red - weight_blue) * green + weight_blue * blue
-    planes = (
-        16.0 + 219.0 * luma,
-        128.0 + 112.0 * (blue - luma) / (1.0 - weight_blue),
-        128.0 + 112.0 * (red - luma) / (1.0 - weight_red),
-    )
+    planes = limited_yuv(heat_colours(rise, colour_map), matrix).T
     keep = np.round(255.0 * (1.0 - alpha))
     # The share that is added is what keep leaves, rounded as keep is: a grey picture under grey heat stays grey.
     tables = [keep, *((1.0 - keep / 255.0) * plane for plane in planes)]
     y, u, v, k = (np.round(t).astype(np.uint8) for t in (*tables[1:], tables[0]))
     return k, y, u, v
+
+
+def heat_colours(share: NDArray[np.float64], colour_map: str) -> NDArray[np.float64]:
+    """Colours of shares 0..1 of the visible heat: ``N`` to RGB ``N x 3`` in 0..1."""
+    table, low, high = COLOUR_MAPS[colour_map]
+    position = np.round((low + (high - low) * share) * 255).astype(np.uint8)
+    return cv2.applyColorMap(position, table).reshape(-1, 3)[:, ::-1].astype(np.float64) / 255.0

@@ -1,4 +1,8 @@
-"""A whole run: a video in; an overlay video and a timeline out, both or neither."""
+"""A whole run: a video in; an overlay video and a timeline out, both or neither.
+
+A thread decodes, the calling thread runs the model and writes the timeline, one more thread draws and one encodes. What
+waits between them is bounded in frames.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,18 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from avol.runtime.atomic import AtomicOutput, commit_all
 from avol.runtime.errors import AvolError
-from avol.runtime.localiser import FrameLocaliser, LocalisedFrame
+from avol.runtime.finding import finding
+from avol.runtime.frame_localiser import FrameLocaliser, LocalisedFrame
 from avol.runtime.media.source import Source, open_source
-from avol.runtime.media.video import VideoFrame
-from avol.runtime.media.writer import VideoWriter
-from avol.runtime.overlay import Overlay
-from avol.runtime.system import AvolNetSystem
-from avol.runtime.timeline import VALUE_DECIMALS, TimelineFrame, TimelineWriter, peak_and_box
-
-USUAL_TIME_BASE = Fraction(1, 90_000)  # seconds, of pictures that say nothing of their clock
+from avol.runtime.overlay_video import OverlayVideo, VideoOptions
+from avol.runtime.strip import Strip
+from avol.runtime.system import System
+from avol.runtime.timeline import TimelineFrame
+from avol.runtime.timeline_formats import Timeline, open_timeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +36,8 @@ class RunOptions:
         rate_hz: analyses a second.
         threshold: score from which a frame counts as sounding; None: the model's own.
         maps: whether the timeline holds every cell.
+        format: of the timeline, one of :data:`avol.runtime.timeline_formats.FORMATS`.
+        look: of the overlay video.
     """
 
     video: Path
@@ -46,6 +47,8 @@ class RunOptions:
     rate_hz: float = 10.0
     threshold: float | None = None
     maps: bool = False
+    format: str = "json"
+    look: VideoOptions = field(default_factory=VideoOptions)
 
 
 @dataclass(kw_only=True)
@@ -70,7 +73,7 @@ class RunSummary:
 
 
 def run_on_video(
-    options: RunOptions, system: AvolNetSystem, progress: Callable[[float, float], None] | None = None
+    options: RunOptions, system: System, progress: Callable[[float, float], None] | None = None
 ) -> RunSummary:
     """Localise the sound of a video and write the results; they appear under their names only when complete.
 
@@ -94,18 +97,28 @@ def run_on_video(
     with contextlib.ExitStack() as stack:
         atomic = [stack.enter_context(AtomicOutput(path)) for path in outputs]
         timeline = stack.enter_context(
-            TimelineWriter(
-                atomic[-1].temporary, maps=options.maps, shown_as=options.timeline_out, **_head(options, source, system)
+            open_timeline(
+                atomic[-1].temporary,
+                options.format,
+                maps=options.maps,
+                shown_as=options.timeline_out,
+                **_head(options, source, system),
             )
         )
-        video = None
+        strip, video = None, None
         if options.video_out is not None:
-            video = stack.enter_context(_OverlayVideo(atomic[0].temporary, options.video_out, source))
-        frames = FrameLocaliser(source, system, options.rate_hz)
-        _run(frames, timeline, video, _threshold(options, system), summary, progress)
-        timeline.close()
+            if options.look.strip:
+                rate_hz = system.spec.spectrogram.sample_rate_hz
+                strip = Strip(threshold=_threshold(options, system), sample_rate_hz=rate_hz)
+            video = OverlayVideo(atomic[0].temporary, options.video_out, source, options.look, strip)
+            stack.enter_context(video)
+        listener = None if strip is None else strip.add_samples
+        frames = FrameLocaliser(source, system, options.rate_hz, pictures=video is not None, listener=listener)
+        _run(frames, _Results(timeline, video, strip), _threshold(options, system), summary, progress)
+        timeline.close(None if frames.cut_off_seconds is None else summary.duration_seconds)
         if video is not None:
-            summary.notes += video.close()
+            video.close()
+            summary.notes += video.notes
         # Sound that breaks off is noticed twice, by who analyses it and by who copies it.
         summary.notes = list(dict.fromkeys([*summary.notes, *frames.warnings]))
         commit_all(*atomic)
@@ -113,102 +126,52 @@ def run_on_video(
     return summary
 
 
+@dataclass(frozen=True)
+class _Results:
+    """Where what was found goes."""
+
+    timeline: Timeline
+    video: OverlayVideo | None
+    strip: Strip | None
+
+    def add(self, localised: LocalisedFrame, entry: TimelineFrame | None) -> None:
+        """A frame, with its entry if it was analysed."""
+        if entry is not None:
+            self.timeline.write(entry)
+            if self.strip is not None:
+                self.strip.add_score(entry.time_seconds, entry.score, sounding=entry.sounding)
+        if self.video is not None:
+            assert localised.picture is not None
+            self.video.write(localised.time_seconds, localised.picture, entry)
+
+
 def _run(
     frames: FrameLocaliser,
-    timeline: TimelineWriter,
-    video: _OverlayVideo | None,
+    results: _Results,
     threshold: float,
     summary: RunSummary,
     progress: Callable[[float, float], None] | None,
 ) -> None:
-    """Every frame once through: localise, note, draw, encode."""
+    """Every frame once through: localise and note; drawing and encoding follow in threads of their own."""
     ended_seconds = 0.0
-    for localised in frames:
-        summary.frames += 1
-        entry = None
-        if localised.score is not None:
-            entry = _entry(localised, localised.score, threshold)
-            timeline.write(entry)
-            summary.analysed += 1
-            summary.sounding += entry.sounding
-        if video is not None:
-            video.write(localised.frame, entry)
-        if progress is not None:
-            progress(localised.frame.time_seconds, summary.duration_seconds)
-        ended_seconds = localised.frame.time_seconds + 1 / frames.source.frame_rate
+    # Closed, not left to the garbage collector: no thread decodes on when something else has failed.
+    with contextlib.closing(iter(frames)) as all_localised:
+        for localised in all_localised:
+            summary.frames += 1
+            entry = None
+            if localised.score is not None:
+                entry = finding(localised.time_seconds, localised.score, localised.map, threshold)
+                summary.analysed += 1
+                summary.sounding += entry.sounding
+            results.add(localised, entry)
+            if progress is not None:
+                progress(localised.time_seconds, summary.duration_seconds)
+            ended_seconds = localised.time_seconds + 1 / frames.source.frame_rate
     # A file cut off in its data is shorter than it declares.
     summary.duration_seconds = min(summary.duration_seconds, ended_seconds)
 
 
-def _entry(localised: LocalisedFrame, score: float, threshold: float) -> TimelineFrame:
-    """What the timeline says of an analysed frame, decided on the score as written: the file agrees with itself."""
-    score = round(score, VALUE_DECIMALS)
-    sounding, peak, box = score >= threshold, None, None
-    if localised.map is not None:
-        values = localised.map.astype(np.float64)
-        highest = float(np.fmax.reduce(values, axis=None, initial=0.0))  # may be below the threshold by the rounding
-        peak, box = peak_and_box(values, min(threshold, highest))
-    return TimelineFrame(
-        time_seconds=localised.frame.time_seconds,
-        score=score,
-        sounding=sounding,
-        peak=peak,
-        box=box if sounding else None,
-        map=localised.map,
-    )
-
-
-class _OverlayVideo:
-    """The overlay video, opened at the first frame, whose clock it takes over.
-
-    Between analyses the heat stays; while nothing sounds there is none.
-    """
-
-    def __init__(self, path: Path, shown_as: Path, source: Source) -> None:
-        self._path, self._shown_as, self._source = path, shown_as, source
-        self._overlay = Overlay()
-        self._heat: NDArray[np.float32] | None = None
-        self._stack = contextlib.ExitStack()
-        self._writer: VideoWriter | None = None
-
-    def __enter__(self) -> _OverlayVideo:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.__exit__(*error)  # type: ignore[arg-type]
-
-    def write(self, frame: VideoFrame, entry: TimelineFrame | None) -> None:
-        """Draw the newest heat over a frame and encode it; ``entry`` is None for a frame not analysed."""
-        if entry is not None:
-            self._heat = entry.map if entry.sounding else None
-        if self._writer is None:
-            self._writer = self._stack.enter_context(self._open(frame))
-        self._writer.write(self._overlay.draw(frame.picture, self._heat), frame.time_seconds)
-
-    def close(self) -> list[str]:
-        """Complete the file; gives what the user should know of it."""
-        if self._writer is None:
-            return []
-        self._writer.close()
-        return self._writer.notes
-
-    def _open(self, first: VideoFrame) -> VideoWriter:
-        source = self._source
-        return VideoWriter(
-            self._path,
-            width=source.picture_width,
-            height=source.picture_height,
-            sample_aspect_ratio=source.sample_aspect_ratio,
-            time_base=Fraction(first.picture.time_base or USUAL_TIME_BASE),
-            frame_rate=Fraction(source.frame_rate).limit_denominator(1001),
-            audio_path=source.sound_path if source.audio_sample_rate is not None else None,
-            audio_zero_seconds=source.audio_zero_seconds,
-            audio_ends_with_video=source.audio_path is not None,
-            shown_as=self._shown_as,
-        )
-
-
-def _head(options: RunOptions, source: Source, system: AvolNetSystem) -> dict[str, dict[str, object]]:
+def _head(options: RunOptions, source: Source, system: System) -> dict[str, dict[str, object]]:
     """The parts of the timeline that are known before the first frame."""
     spec, backend = system.spec, system.backend
     return {
@@ -236,7 +199,7 @@ def _head(options: RunOptions, source: Source, system: AvolNetSystem) -> dict[st
     }
 
 
-def _threshold(options: RunOptions, system: AvolNetSystem) -> float:
+def _threshold(options: RunOptions, system: System) -> float:
     return system.spec.threshold if options.threshold is None else options.threshold
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.backends.backend import Backend
 from avol.runtime.errors import AvolError
+from avol.runtime.spec import ModelSpec
+from avol.runtime.track import RunningSpectrogram, Track
 
 SYSTEM = "avol-net"  # the name in the spec
 
@@ -26,6 +30,44 @@ class Localisation:
     map: NDArray[np.float32] | None
 
 
+class BackendInfo(Protocol):
+    """What a timeline says of what computed it."""
+
+    @property
+    def name(self) -> str:
+        """Engine and device, e.g. ``onnxruntime-cpu``."""
+
+    @property
+    def precision(self) -> str:
+        """What the towers are computed in, e.g. ``fp32``."""
+
+
+class System(Protocol):
+    """What runs over media: any family of models. One thread at a time calls it."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Of the model."""
+
+    @property
+    def backend(self) -> BackendInfo:
+        """What computes."""
+
+    def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> Track:
+        """The windows of a track: consecutive mono samples at the spec's rate, sample 0 at time zero."""
+
+    def localise(self, frames: NDArray[np.uint8], windows: Any) -> Localisation:  # noqa: ANN401 (of its own tracks)
+        """Localise the sound of each window, as a track gave them, in the frame beside it."""
+
+
+@runtime_checkable
+class KeepsTracks(Protocol):
+    """A backend that keeps the columns of a track where it computes, and gathers windows there."""
+
+    def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> Track:
+        """As :meth:`System.open_track`; its windows may be handles that only this backend's graphs read."""
+
+
 class AvolNetSystem:
     """AVOL-net: two towers and the scalar product of their vectors.
 
@@ -40,6 +82,16 @@ class AvolNetSystem:
                 f"{SYSTEM!r}; choose another model or install a newer avol."
             )
         self.backend, self.spec = backend, backend.spec
+
+    def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> Track:
+        """The running spectrogram of a track: transformed once, in chunks; a window is a slice of it.
+
+        Args:
+            chunks: consecutive float32 mono samples at the spec's rate; sample 0 is time zero.
+        """
+        if isinstance(self.backend, KeepsTracks):
+            return self.backend.open_track(chunks)
+        return RunningSpectrogram(chunks, self.spec.spectrogram, self.transform)
 
     def transform(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Columns of a stretch of the track: float32 ``S`` to ``rows x T``."""

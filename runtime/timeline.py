@@ -20,6 +20,7 @@ from avol.runtime.errors import AvolError
 FORMAT = "avol.timeline/1"
 TIME_DECIMALS = 6
 VALUE_DECIMALS = 4
+DURATION_LETTERS = 16  # more than a number of seconds can gain
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -106,8 +107,14 @@ class TimelineWriter:
             self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
         except OSError as error:
             raise write_error(self._shown_as, error) from None
-        head = {"format": FORMAT, "source": source, "model": model, "analysis": analysis}
-        self._put("{\n" + "".join(f'"{key}": {_json(value)},\n' for key, value in head.items()) + '"frames": [')
+        self._source = source
+        start = f'{{\n"format": {to_json(FORMAT)},\n'
+        self._source_at = len(start)  # bytes: it is ASCII
+        self._put(start)
+        # Blanks after it leave room for another duration.
+        self._put(self._source_line() + " " * DURATION_LETTERS + "\n")
+        head = {"model": model, "analysis": analysis}
+        self._put("".join(f'"{key}": {to_json(value)},\n' for key, value in head.items()) + '"frames": [')
 
     def __enter__(self) -> Self:
         return self
@@ -122,30 +129,34 @@ class TimelineWriter:
 
     def write(self, frame: TimelineFrame) -> None:
         """Append an entry; entries come in the order of their times."""
-        entry: dict[str, Any] = {
-            "time_seconds": _rounded(frame.time_seconds, TIME_DECIMALS),
-            "score": _rounded(frame.score),
-            "sounding": bool(frame.sounding),
-            "peak": _rounded(frame.peak),
-            "box": _rounded(frame.box),
-        }
-        if self._maps:
-            entry["map"] = _rounded(frame.map.tolist() if frame.map is not None else None)
-        self._put(self._separator + _json(entry))
+        self._put(self._separator + to_json(entry_of(frame, maps=self._maps)))
         self._separator = ",\n"
 
-    def close(self) -> None:
-        """Complete the file; closing twice is fine."""
+    def close(self, duration_seconds: float | None = None) -> None:
+        """Complete the file; closing twice is fine.
+
+        Args:
+            duration_seconds: of the source, where it turned out to be another than the head says.
+        """
         if self._file.closed:
             return
         self._put("\n]\n}\n")
+        if duration_seconds is not None:
+            written = len(self._source_line())
+            self._source = self._source | {"duration_seconds": _rounded(duration_seconds, TIME_DECIMALS)}
+            self._put(self._source_line().ljust(written), at=self._source_at)
         try:
             self._file.close()
         except OSError as error:
             raise write_error(self._shown_as, error) from None
 
-    def _put(self, text: str) -> None:
+    def _source_line(self) -> str:
+        return f'"source": {to_json(self._source)},'
+
+    def _put(self, text: str, *, at: int | None = None) -> None:
         try:
+            if at is not None:
+                self._file.seek(at)
             self._file.write(text)
         except OSError as error:
             self._abandon()
@@ -181,7 +192,27 @@ def read_timeline(path: Path) -> dict[str, Any]:
     return dict(timeline)
 
 
-def _json(value: object) -> str:
+def head_of(*, source: dict[str, Any], model: dict[str, Any], analysis: dict[str, Any]) -> dict[str, Any]:
+    """What a timeline says before its first entry."""
+    return {"format": FORMAT, "source": source, "model": model, "analysis": analysis}
+
+
+def entry_of(frame: TimelineFrame, *, maps: bool) -> dict[str, Any]:
+    """An entry as the files hold it."""
+    entry: dict[str, Any] = {
+        "time_seconds": _rounded(frame.time_seconds, TIME_DECIMALS),
+        "score": _rounded(frame.score),
+        "sounding": bool(frame.sounding),
+        "peak": _rounded(frame.peak),
+        "box": _rounded(frame.box),
+    }
+    if maps:
+        entry["map"] = _rounded(frame.map.tolist() if frame.map is not None else None)
+    return entry
+
+
+def to_json(value: object) -> str:
+    """One line of JSON, without infinities and not-a-numbers."""
     return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,16 @@ from avol.runtime.spec import SpectrogramSpec
 
 Columns = NDArray[np.float32]
 CHUNK_COLUMNS = 256
+
+
+class Track(Protocol):
+    """The running spectrogram of one track, wherever its columns are kept."""
+
+    def windows_at(self, times_seconds: Sequence[float]) -> Any:  # noqa: ANN401 (an array, or a device's own handle)
+        """The windows centred on the times, as the system's ``localise`` takes them.
+
+        Times ascend, within a call and from call to call. Beyond the ends of the track is silence.
+        """
 
 
 class RunningSpectrogram:
@@ -50,6 +61,11 @@ class RunningSpectrogram:
             raise ValueError(f"the window at {time_seconds} s has been dropped already")
         window = self._columns[:, start : start + self.spec.columns]
         return np.ascontiguousarray(window)
+
+    def windows_at(self, times_seconds: Sequence[float]) -> Columns:
+        """Several windows, at ascending times: float32 ``N x rows x columns``."""
+        windows = [self.window_at(time_seconds) for time_seconds in times_seconds]
+        return np.stack(windows) if windows else np.zeros((0, self.spec.rows, self.spec.columns), np.float32)
 
     def _append_columns(self, count: int) -> None:
         spec = self.spec

@@ -1,7 +1,7 @@
 """What all tests share: what a machine may lack, and how many threads the libraries take.
 
-Tests marked ``gpu``, ``browser`` or ``shared`` skip where that is absent. Where it has to be there, say so, and they
-fail instead: ``AVOL_REQUIRE=gpu,shared make test``.
+Tests marked ``gpu``, ``browser``, ``shared`` or ``triton`` skip where that is absent. Where it has to be there, say
+so, and they fail instead: ``AVOL_REQUIRE=gpu,shared make test``.
 """
 
 from __future__ import annotations
@@ -61,10 +61,22 @@ def _lacks_shared() -> str | None:
     return None if SHARED_DATA.is_dir() else f"no measuring material: {SHARED_DATA} is not a folder"
 
 
+def triton_server() -> Path:
+    """NVIDIA Triton's binary: ``AVOL_TRITON_SERVER``, or what ``make triton`` fetched."""
+    wheel = ROOT / "build" / "tritonserver"
+    return Path(os.environ.get("AVOL_TRITON_SERVER") or wheel / "pytriton" / "tritonserver" / "bin" / "tritonserver")
+
+
+def _lacks_triton() -> str | None:
+    found = triton_server()
+    return None if found.is_file() else f"no Triton server: {found} is not there; make triton fetches it"
+
+
 LACKS: dict[str, Callable[[], str | None]] = {
     "gpu": functools.cache(_lacks_gpu),
     "browser": functools.cache(_lacks_browser),
     "shared": functools.cache(_lacks_shared),
+    "triton": functools.cache(_lacks_triton),
 }
 
 

@@ -5,6 +5,7 @@ With it a run shows whether times and places are right, whatever a trained model
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from avol.runtime.spec import ModelSpec, SpectrogramSpec
 from avol.runtime.system import Localisation
+from avol.runtime.track import RunningSpectrogram
 from media_factory import find_square
 
 GRID = 8
@@ -46,14 +48,19 @@ SPEC = ModelSpec(
 
 
 class SquareSystem:
-    """Stands in for ``AvolNetSystem``; ``fail_at`` raises ``error`` at that call of :meth:`localise`."""
+    """Stands in for ``AvolNetSystem``; raises ``error`` at frame ``fail_at``; ``batches`` are the sizes of calls."""
 
     def __init__(
         self, *, fail_at: int | None = None, error: BaseException | None = None, with_map: bool = True
     ) -> None:
         self.spec, self.with_map = SPEC, with_map
         self.backend = SimpleNamespace(name="numpy", precision="fp32")
-        self.calls, self.fail_at, self.error = 0, fail_at, error
+        self.fail_at, self.error = fail_at, error
+        self.batches: list[int] = []
+
+    def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> RunningSpectrogram:
+        """As the CPU does it."""
+        return RunningSpectrogram(chunks, self.spec.spectrogram, self.transform)
 
     def transform(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Columns that hold the mean square of their samples."""
@@ -62,15 +69,19 @@ class SquareSystem:
         return np.square(parts).mean(axis=1, dtype=np.float32)[None]
 
     def localise(self, frames: NDArray[np.uint8], windows: NDArray[np.float32]) -> Localisation:
-        """The square's cell, lit if the middle of the window is loud."""
-        self.calls += 1
-        if self.error is not None and self.calls == self.fail_at:
+        """The square's cell in each frame, lit if the middle of its window is loud."""
+        self.batches.append(len(frames))
+        if self.error is not None and self.fail_at is not None and sum(self.batches) >= self.fail_at:
             raise self.error
-        middle = windows.shape[2] // 2
+        maps = np.stack([self._map(frame, window) for frame, window in zip(frames, windows, strict=True)])
+        return Localisation(maps.max(axis=(1, 2)), maps if self.with_map else None)
+
+    def _map(self, frame: NDArray[np.uint8], window: NDArray[np.float32]) -> NDArray[np.float32]:
+        middle = window.shape[1] // 2
         reach = round(EAR_SECONDS * self.spec.spectrogram.columns_per_second)
-        loud = windows[0, 0, middle - reach : middle + reach + 1].mean() > AUDIBLE
-        cells = np.full((1, GRID, GRID), DARK, np.float32)
-        if loud and (frames[0][..., 0] > frames[0][..., 1].astype(int) + 80).any():  # a damaged picture may lack it
-            x, y = find_square(frames[0])
-            cells[0, int(y * GRID), int(x * GRID)] = LIT
-        return Localisation(cells.max(axis=(1, 2)), cells if self.with_map else None)
+        loud = window[0, middle - reach : middle + reach + 1].mean() > AUDIBLE
+        cells = np.full((GRID, GRID), DARK, np.float32)
+        if loud and (frame[..., 0] > frame[..., 1].astype(int) + 80).any():  # a damaged picture may lack it
+            x, y = find_square(frame)
+            cells[int(y * GRID), int(x * GRID)] = LIT
+        return cells

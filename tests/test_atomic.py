@@ -93,6 +93,39 @@ def test_of_several_results_none_appears_when_one_is_missing(tmp_path: Path) -> 
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("existed", [True, False])
+def test_of_several_results_none_appears_when_a_rename_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, existed: bool, has_links: bool
+) -> None:
+    paths = [tmp_path / name for name in ("a.json", "b.json", "c.json")]
+    if existed:
+        for path in paths:
+            path.write_text(f"old {path.name}")
+    if not has_links:
+
+        def refuse_link(*_: object) -> None:
+            raise PermissionError(1, "no links here")
+
+        monkeypatch.setattr(os, "link", refuse_link)
+    rename = Path.replace
+
+    def refuse_second(self: Path, target: Path) -> Path:
+        if ".partial" in self.name and Path(target).name == "b.json" and self.read_text() == "new b.json":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse_second)
+    with AtomicOutput(paths[0]) as a, AtomicOutput(paths[1]) as b, AtomicOutput(paths[2]) as c:
+        for output in (a, b, c):
+            output.temporary.write_text(f"new {output.path.name}")
+        with pytest.raises(AvolError, match=r"b\.json: cannot be written: No space"):
+            commit_all(a, b, c)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == (
+        {path.name: f"old {path.name}" for path in paths} if existed else {}
+    )
+
+
 def test_several_results_appear_together(tmp_path: Path) -> None:
     with AtomicOutput(tmp_path / "a.json") as first, AtomicOutput(tmp_path / "b.json") as second:
         first.temporary.write_text("a")
@@ -155,3 +188,72 @@ def test_the_longest_names_work(tmp_path: Path, stem: str) -> None:
         output.temporary.write_text("new")
         output.commit()
     assert names(tmp_path) == [path.name]
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from avol.runtime.atomic import AtomicOutput
+    with AtomicOutput(Path(sys.argv[1])) as output:
+        output.temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("name", ["clip.avol.mp4", "[a]*.json", "x" * 251 + ".mp4", "plain"])
+def test_what_a_killed_run_left_goes_with_the_next_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for _ in range(2):
+        command = [sys.executable, "-c", textwrap.dedent(KILLED), str(path)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        assert len(names(tmp_path)) == 1
+    with AtomicOutput(path) as output:
+        assert names(tmp_path) == [output.temporary.name]
+        output.temporary.write_text("whole")
+        output.commit()
+    assert (names(tmp_path), path.read_text()) == ([name], "whole")
+
+
+def test_only_orphans_of_the_same_result_go(tmp_path: Path) -> None:
+    path = tmp_path / "clip.json"
+    kept = [".clip.12345678.partial.mp4", ".clip.1234567.partial.json", ".clip.1234567g.partial.json"]
+    kept += [".clips.12345678.partial.json", "clip.12345678.partial.json", ".clip.json"]
+    for name in [*kept, ".clip.12345678.partial.json"]:
+        (tmp_path / name).write_text("x")
+    os.mkfifo(tmp_path / ".clip.aaaaaaaa.partial.json")
+    (tmp_path / ".clip.bbbbbbbb.partial.json").symlink_to(tmp_path / ".clip.json")
+    (tmp_path / ".clip.cccccccc.partial.json").mkdir()
+    with AtomicOutput(path):
+        pass
+    left = names(tmp_path)
+    assert sorted([*kept, ".clip.bbbbbbbb.partial.json", ".clip.cccccccc.partial.json"]) == [
+        name for name in left if name != ".clip.aaaaaaaa.partial.json"
+    ]
+
+
+def test_a_run_at_work_keeps_its_file(tmp_path: Path) -> None:
+    """The same result from another process, from another thread, from around this one."""
+    path = tmp_path / "clip.json"
+    program = """
+        import sys
+        from pathlib import Path
+        from avol.runtime.atomic import AtomicOutput
+        with AtomicOutput(Path(sys.argv[1])) as output:
+            output.temporary.write_text("of the other process")
+            print("writing", flush=True)
+            sys.stdin.readline()
+            output.commit()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        with AtomicOutput(path) as first, AtomicOutput(path) as second:
+            assert len(names(tmp_path)) == 3
+            second.temporary.write_text("second")
+            second.commit()
+            first.temporary.write_text("first")
+            first.commit()
+            assert path.read_text() == "first"
+        process.communicate("go on\n")
+    assert (names(tmp_path), path.read_text()) == (["clip.json"], "of the other process")

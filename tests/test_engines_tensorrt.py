@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ from avol.export.engines_log import BuildLog, BuildProgress
 from avol.export.engines_modules import Builder
 from avol.runtime.errors import AvolError
 from avol.runtime.plan_files import load_error
-from engine_graphs import CHANNELS, write_small_model
+from engine_graphs import CHANNELS, small_tower, write_small_model
 from tensorrt_fake import TENSORRT_VERSIONS, FakeTensorRT, new, read_names
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -285,6 +286,20 @@ def test_dla_and_what_falls_back(version: str, tmp_path: Path, monkeypatch: pyte
     assert said[-1] == "frame.fp16.tensorrt.plan: on the GPU, not on DLA: weights, scale"
     assert engine.info.options["dla_core"] == 1
     assert module.called("Runtime.DLA_core") == [(1,)]  # the inspector opens the engine
+
+
+def test_with_dla_what_is_float32_goes_to_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = fake("10.16.1.11", **{"EngineInspector.get_engine_information": layers_json("10.16.1.11", "float16")})
+    folder = write_small_model(tmp_path / "model", "fp16")
+    onnx.save(small_tower("fp32", role="head"), folder / "head.onnx")
+    monkeypatch.setattr(engines, "current_device", lambda: THOR)
+    monkeypatch.setattr(engines_modules, "import_builder", lambda name: Builder(name, module, module.__version__))
+    options = EngineOptions(timing_caches=tmp_path, dla_core=1)
+    built = build_engines(
+        folder, precisions=("fp16",), engine="tensorrt", batches=(4,), options=options, report=lambda _: None
+    )
+    assert {engine.info.role: engine.info.options["dla_core"] for engine in built} == {"frame": 1, "head": None}
+    assert module.called("IBuilderConfig.DLA_core") == [(1,)]
 
 
 @pytest.mark.parametrize(

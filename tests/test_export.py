@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 from avol.apps.cli import main
 from avol.export.bundle import bundle
 from avol.export.engines import EngineOptions, build_engines
-from avol.export.modules import fold_batch_norms, model_graphs
+from avol.export.modules import model_graphs
+from avol.export.moments import synthetic_moments
 from avol.export.onnx_files import LARGEST_IR_VERSION, OPSET, export_checkpoint
+from avol.export.towers import fold_batch_norms
 from avol.export.verify import compare_with_network
 from avol.runtime.errors import AvolError
 from avol.runtime.onnx_backend import GRAPHS, OnnxBackend
-from avol.runtime.spec import GRAPH_KEY, SPEC_KEY, Calibration, ModelSpec
+from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, SPEC_KEY, Calibration, ModelSpec
 from avol.runtime.system import AvolNetSystem
 from avol.train.checkpoint import load_checkpoint, save_checkpoint
 from avol.train.network import AvolNet, build_network, preset_spec
@@ -214,7 +216,8 @@ def test_file_is_what_devices_read(exported: Path, network: AvolNet, role: str) 
     assert model.ir_version <= LARGEST_IR_VERSION == 10
     assert not model.functions
     metadata = {item.key: item.value for item in model.metadata_props}
-    assert metadata.keys() == {SPEC_KEY, GRAPH_KEY}
+    assert metadata.keys() == {SPEC_KEY, GRAPH_KEY, PRECISION_KEY}
+    assert metadata[PRECISION_KEY] == "fp32"
     assert metadata[GRAPH_KEY] == role
     spec = ModelSpec.from_json(metadata[SPEC_KEY], origin=path)
     assert spec == ModelSpec.from_json((exported / "spec.json").read_text(), origin=exported)
@@ -309,11 +312,12 @@ def test_folder_in_the_place_of_a_graph(exported: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["head.onnx"]
 
 
-def test_bundle_is_a_model_with_its_checkpoint(exported: Path, tmp_path: Path) -> None:
+def test_bundle_is_a_model_with_its_checkpoint(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calibration = Calibration(scale=0.5, bias=0.25)
+    monkeypatch.setattr(synthetic_moments, "__kwdefaults__", {"scenes": 2})
     bundle(exported / "checkpoint.safetensors", tmp_path, threshold=0.3, calibration=calibration, notes={"by": "test"})
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["checkpoint.safetensors", "spec.json", *(f"{role}.onnx" for role in GRAPHS)]
+        ["checkpoint.safetensors", "ranges.json", "spec.json", *(f"{role}.onnx" for role in GRAPHS)]
     )
     with OnnxBackend(tmp_path) as backend:
         spec = backend.spec
@@ -341,15 +345,19 @@ def test_every_graph_becomes_an_engine(exported: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_command_exports_and_compares(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(["export", str(exported / "checkpoint.safetensors"), "--out", str(tmp_path / "out"), "--engine", "none"])
-        == 0
-    )
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:-1]] == [*(f"{role}.onnx" for role in ROLES), "spec.json"]
-    assert all(float(line.split()[-1]) <= LARGEST_DIFFERENCE_OF_COLUMNS for line in lines[1:-2])
+def test_command_exports_and_compares(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthetic_moments, "__kwdefaults__", {"scenes": 2})
+    words = ["export", str(exported / "checkpoint.safetensors"), "--out", str(tmp_path / "out"), "--engine", "none"]
+    assert main([*words, "--precision", "fp32", "--triton", str(tmp_path / "served")]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert [line.split()[0] for line in lines[1:7]] == [f"{role}.onnx" for role in ROLES]
+    assert all(float(line.split()[4]) <= LARGEST_DIFFERENCE_OF_COLUMNS for line in lines[1:7])
+    assert "avol_localise" in lines[7]
     assert lines[-1].startswith(f"{tmp_path}/out: 7 files")
+    assert captured.err.startswith("judging on ")
     for path in (tmp_path / "out").iterdir():
         assert path.read_bytes() == (exported / path.name).read_bytes()
 
@@ -357,7 +365,7 @@ def test_command_exports_and_compares(exported: Path, tmp_path: Path, capsys: py
 def test_command_says_which_graph_differs(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avol.export.onnx_files.export_checkpoint", lambda *_: [exported / "head.onnx"])
+    monkeypatch.setattr("avol.export.job.export_model", lambda *_, **__: None)
     monkeypatch.setattr("avol.export.verify.compare_with_network", lambda *_: {"head": 0.5, "pair": float("nan")})
     assert main(["export", str(exported / "checkpoint.safetensors"), "--out", str(tmp_path)]) == 1
     assert "head.onnx, pair.onnx differ from the network" in capsys.readouterr().err

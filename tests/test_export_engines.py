@@ -13,6 +13,7 @@ from avol.apps.export_engines import add_engine_arguments, build_requested
 from avol.export import engines_modules
 from avol.runtime.errors import AvolError
 from engine_graphs import needs_rtx, write_small_model
+from tiny_model import example_moments, save_tiny, tiny_preset
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -85,13 +86,45 @@ def test_options_that_do_not_go_together(tmp_path: Path, monkeypatch: pytest.Mon
         build_requested(parse("--engine", "tensorrt"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("words", "fact"),
+    [
+        (("--engine", "tensorrt"), "tensorrt is not installed"),
+        (("--out", "file"), "file: takes no files (File exists)"),
+        (("--out", "file/below"), "file/below: takes no files (Not a directory)"),
+        (("--out", "/proc/below"), "/proc/below: takes no files"),
+        (("--triton", "file"), "file: takes no files"),
+        (("--workspace", "-1"), "are not enough"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_long(
+    words: tuple[str, ...],
+    fact: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("mine", encoding="utf-8")
+    monkeypatch.setattr(engines_modules, "import_builder", lambda _: None)
+    monkeypatch.setattr("avol.export.job.export_model", lambda *_, **__: pytest.fail("went on"))
+    assert main(["export", *words]) == 1
+    said = capsys.readouterr().err
+    assert fact in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert Path("file").read_text(encoding="utf-8") == "mine"
+
+
 @needs_rtx
 def test_the_command_builds_after_it_has_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr("avol.export.onnx_files.export_checkpoint", lambda *_: [write_small_model(out) / "frame.onnx"])
-    monkeypatch.setattr("avol.export.verify.compare_with_network", lambda *_: {"frame": 0.0})
-    assert main(["export", "--out", str(out), "--engine", "tensorrt-rtx", "--batch", "1"]) == 0
-    assert (out / "frame.fp16.tensorrt-rtx.plan.json").is_file()
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{out}: 2 files")
+    monkeypatch.setattr("avol.export.job.synthetic_moments", lambda spec, **_: example_moments(spec, 8))
+    with tiny_preset():
+        checkpoint = save_tiny(tmp_path)
+        words = ["--precision", "fp32", "--engine-graphs", "frame", "--batch", "1"]
+        assert main(["export", str(checkpoint), "--out", str(out), "--engine", "tensorrt-rtx", *words]) == 0
+    assert (out / "frame.fp32.tensorrt-rtx.plan.json").is_file()
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{out}: 8 files")

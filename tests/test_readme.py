@@ -107,11 +107,23 @@ def test_the_examples_of_avol_run_run(
     concert: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
 ) -> None:
     monkeypatch.chdir(concert)
+    if "--live" in line:  # there is no camera here: that the options are understood is all that can be seen
+        parser_of("run").parse_args(shlex.split(line)[1:])
+        return
     assert cli.main_run(shlex.split(line)[1:]) == 0
     written = re.search(r"-> (.*)", capsys.readouterr().out)
     assert written
     for name in written[1].split(" and "):
         assert (concert / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_the_examples_in_python_run(
+    concert: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], block: str
+) -> None:
+    monkeypatch.chdir(concert)
+    exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().err == ""
 
 
 def test_the_timeline_has_the_keys_of_the_example(concert: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,6 +192,36 @@ def test_damaged_sound_does_not_end_the_run(tmp_path: Path, codec: str) -> None:
     assert decoded(tmp_path / "out.mp4")[0] == EVEN
 
 
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4"])
+@pytest.mark.parametrize("codec", ["aac", "ac3", "libmp3lame"])
+def test_packets_that_no_decoder_takes_are_left_out_and_counted(tmp_path: Path, name: str, codec: str) -> None:
+    """Browsers end the playback at one of them; the others stay in place."""
+    path = write_media(tmp_path / name, VideoTrack(seconds=2.0), sound(codec))
+    packets, data = audio_packets(path), path.read_bytes()
+    spoilt = [packet for packet in packets[4 : len(packets) // 2] if data.count(packet) == 1][:4]
+    for packet in spoilt:
+        data = data.replace(packet, b"\xff" * len(packet))
+    path.write_bytes(data)
+    refused = 0
+    with av.open(str(path)) as container:
+        for packet in container.demux(audio=0):
+            try:
+                packet.decode()
+            except av.FFmpegError:
+                refused += 1
+    assert 1 <= refused <= len(spoilt)
+    writer = write(tmp_path / "out.mp4", EVEN, audio_path=path)
+    assert writer.notes == [f"{path}: audio packets damaged, played as silence: {refused}."]
+    kept = audio_packets(tmp_path / "out.mp4")
+    intact = [packet for packet in packets if packet not in spoilt]
+    assert set(kept) <= set(intact)
+    # MP3 and AC-3 are parsed: what does not begin like a packet, and the next one, may come as one.
+    assert 0 <= len(intact) - len(kept) <= (0 if codec == "aac" else 1)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert all(frame.samples for packet in container.demux(audio=0) for frame in packet.decode())
+    assert onsets(tmp_path / "out.mp4", 0.0)[-1] == pytest.approx(onsets(path, 0.0)[-1], abs=ONSET_SECONDS)
+
+
 def test_an_unusable_sound_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(AvolError, match=r"missing\.wav"):
         VideoWriter(tmp_path / "out.mp4", width=96, height=64, audio_path=tmp_path / "missing.wav")

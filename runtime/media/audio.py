@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ class AudioReader:
     Sample 0 of the concatenation is the output's time zero: a late start and gaps are filled with silence, what lies
     before zero or overlaps is cut, so time never drifts from the stream's timestamps. Channels are mixed with
     libswresample's matrix, normalised so that the mix cannot exceed full scale. Packets that do not decode become
-    silence of their length. ``warnings`` is complete when the iteration has ended.
+    silence of their length. ``warnings`` is complete when the iteration has ended or been closed.
 
     Args:
         path: a file with an audio stream.
@@ -69,25 +69,30 @@ class AudioReader:
         """Close the file."""
         self._stack.close()
 
-    def __iter__(self) -> Iterator[Samples]:
+    def __iter__(self) -> Generator[Samples, None, None]:
         """Chunks of any length > 0, first to last."""
-        mixer, line, converter = _Mixer(), None, None
+        try:
+            yield from self._samples()
+        finally:  # also where the reader stops before the end: what it met so far is to be said
+            if self._damaged_packets:
+                self.warnings.append(damaged_sound(self._path, self._damaged_packets))
+            if self._broke_off:
+                self.warnings.append(f"{self._path}: reading the sound broke off ({self._broke_off}).")
+
+    def _samples(self) -> Iterator[Samples]:
+        mixer, line, converter = Mixer(), None, None
         for frame in self._frames():
             samples, rate = mixer.mix(frame), frame.sample_rate
             if line is None or converter is None or line.rate_hz != rate:
                 start = Fraction(0) if line is None else line.time
                 if converter is not None:
                     yield from converter.finish(start)
-                line, converter = SampleLine(rate, start), _Converter(rate, self._rate_hz, start)
+                line, converter = SampleLine(rate, start), Converter(rate, self._rate_hz, start)
             seconds = frame_seconds(frame)
             for part in line.place(samples, None if seconds is None else seconds - self._zero_seconds):
                 yield from converter.convert(part)
         if line is not None and converter is not None:
             yield from converter.finish(line.time)
-        if self._damaged_packets:
-            self.warnings.append(f"{self._path}: audio packets damaged, played as silence: {self._damaged_packets}.")
-        if self._broke_off:
-            self.warnings.append(f"{self._path}: reading the sound broke off ({self._broke_off}).")
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         packets = Packets(self._container, self._stream)
@@ -99,6 +104,11 @@ class AudioReader:
                 continue
             yield from frames
         self._broke_off = packets.broke_off
+
+
+def damaged_sound(path: Path, packets: int) -> str:
+    """The line that tells of audio packets that do not decode; the same from all who meet them."""
+    return f"{path}: audio packets damaged, played as silence: {packets}."
 
 
 class SampleLine:
@@ -140,7 +150,7 @@ class SampleLine:
             yield samples
 
 
-class _Mixer:
+class Mixer:
     """Any sample format and channel layout to one float channel, at the stream's own rate."""
 
     def __init__(self) -> None:
@@ -148,6 +158,7 @@ class _Mixer:
         self._resampler: AudioResampler | None = None
 
     def mix(self, frame: av.AudioFrame) -> Samples:
+        """One block of mono samples, float32 in -1..1."""
         key = (frame.format.name, frame.layout.name, frame.sample_rate)
         if key != self._key:
             self._key = key
@@ -159,7 +170,7 @@ class _Mixer:
         return np.nan_to_num(samples.astype(np.float32, copy=False), posinf=1.0, neginf=-1.0)
 
 
-class _Converter:
+class Converter:
     """One stretch of mono samples from one rate to another; what comes out spans exactly the time that went in."""
 
     def __init__(self, from_hz: int, to_hz: int, start: Fraction) -> None:
@@ -168,6 +179,7 @@ class _Converter:
         self._resampler = AudioResampler("flt", "mono", to_hz)
 
     def convert(self, samples: Samples) -> Iterator[Samples]:
+        """What is ready at the new rate."""
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples)[None], "flt", "mono")
         frame.sample_rate = self._from_hz
         yield from self._limited(self._resampler.resample(frame))

@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.stream import Discard
 
 from avol.runtime.media.aac import AacEncoder, TimedPacket
+from avol.runtime.media.audio import damaged_sound
 from avol.runtime.media.container import Packets, audio_stream_of, open_container
 
 # What MP4 can hold and players play. FFmpeg would also put PCM, Vorbis and others into MP4, where browsers and most
@@ -26,8 +27,10 @@ JITTER_TICKS = Fraction(3, 2)  # of the source's clock: what rounding to it can 
 class AudioPacketCopier:
     """Copies the audio packets of a file unchanged into an output, as far as the pictures have come.
 
-    All packets are kept, those before zero included: decoders need them to come into their stride, and an edit list
-    hides them from the ear. Sound that players would not play from MP4 is encoded to AAC instead; ``notes`` says so.
+    Packets before zero are kept: decoders need them to come into their stride, and an edit list hides them from the
+    ear. Packets that the decoder refuses are left out; players fill the gap in time with silence, whereas one such
+    packet would end the playback in Chrome. Sound that players would not play from MP4 is encoded to AAC instead;
+    ``notes`` says so.
 
     Construct it before anything is muxed: it adds the output's audio stream. A file without sound adds none.
 
@@ -84,7 +87,7 @@ class AudioPacketCopier:
         """Write the packets that start before the end (None: all that are left) and close the file."""
         self.copy_until(float("inf") if end_seconds is None else end_seconds)
         if self._damaged_packets:
-            self.notes.append(f"{self._path}: {self._damaged_packets} damaged audio packets were left out.")
+            self.notes.append(damaged_sound(self._path, self._damaged_packets))
         self.close()
 
     def close(self) -> None:
@@ -104,11 +107,26 @@ class AudioPacketCopier:
         rate = stream.codec_context.sample_rate
         clock = _PacketClock(Fraction(1, rate), Fraction(self._zero_seconds), stream.codec_context.frame_size)
         for packet in self._demuxed(stream):
+            intact = self._decodes(packet)
             if packet.size == 0:
+                continue
+            if not intact:
+                self._damaged_packets += 1
                 continue
             time_seconds = clock.retime(packet)
             packet.stream = target
             yield time_seconds, packet
+
+    @staticmethod
+    def _decodes(packet: Packet[AudioStream]) -> bool:
+        """Whether a decoder takes a packet; they are to come one after the other, as it will see them."""
+        if packet.is_corrupt:  # the demuxer knows that a part is missing
+            return False
+        try:
+            packet.decode()
+        except av.FFmpegError:
+            return False
+        return True
 
     def _encoded(self, stream: AudioStream, encoder: AacEncoder) -> Iterator[TimedPacket]:
         for packet in self._demuxed(stream):

@@ -54,12 +54,26 @@ class VideoReader:
         frame_height, frame_width: pixels of the analysed frames.
         rate_hz: analyses a second, at most.
         threads: of the decoder; 0 for as many as there are processors.
+        upright: whether whole pictures are wanted upright; who uses only ``pixels`` saves the time to turn them.
+
+    Attributes:
+        warnings: one line each, for the user.
+        cut_off_seconds: where the data ends if that is before its declared end; None otherwise, and before the end.
     """
 
     def __init__(
-        self, source: Source, *, frame_height: int, frame_width: int, rate_hz: float, threads: int = 0
+        self,
+        source: Source,
+        *,
+        frame_height: int,
+        frame_width: int,
+        rate_hz: float,
+        threads: int = 0,
+        upright: bool = True,
     ) -> None:
         self.warnings: list[str] = []
+        self.cut_off_seconds: float | None = None
+        self._with_upright = upright
         self._source = source
         self._height, self._width = frame_height, frame_width
         self._clock = AnalysisClock(rate_hz)
@@ -104,7 +118,7 @@ class VideoReader:
             pixels = None
             if self._clock.due(time_seconds):
                 pixels = resize_frame(picture, height=self._height, width=self._width)
-            yield VideoFrame(time_seconds, self._upright(picture), pixels)
+            yield VideoFrame(time_seconds, self._upright(picture) if self._with_upright else picture, pixels)
         if self._times.last_seconds is None:
             raise AvolError(f"{self._source.path}: no picture could be decoded. Copy, download or record it again.")
         self._sum_up()
@@ -142,10 +156,12 @@ class VideoReader:
             data_end = max(reached, self._data_end_seconds - self._source.zero_seconds)
         declared = 0.0 if end is None else end - self._source.zero_seconds
         if data_end < declared - max(0.5, 2 / self._source.frame_rate):
+            self.cut_off_seconds = reached
             self.warnings.append(
                 f"{name}: the data ends at {reached:.1f} s of {declared:.1f} s; what is there was used."
             )
         elif self._packets is not None and self._packets.broke_off:
+            self.cut_off_seconds = min(reached, declared) if declared else reached
             self.warnings.append(f"{name}: reading broke off at {reached:.1f} s ({self._packets.broke_off}).")
         if self._damaged_packets:
             self.warnings.append(f"{name}: video packets damaged: {self._damaged_packets}; some pictures are missing.")

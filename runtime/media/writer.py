@@ -22,6 +22,15 @@ from avol.runtime.overlay import even
 FINEST_TICKS = 1_000_000  # a second; a finer clock is a container's habit and no picture needs it
 USUAL_TICKS = 90_000  # a second, a multiple of the usual frame rates
 COARSEST_TICKS = 10_000  # a second; coarser clocks are divided, so that a picture can be moved by next to nothing
+# Name for people -> FFmpeg's encoder and its options beside the quality; an x265 without log-level talks.
+CODECS: dict[str, tuple[str, dict[str, str]]] = {
+    "h264": ("libx264", {"preset": "veryfast"}),
+    "hevc": ("libx265", {"preset": "superfast", "x265-params": "log-level=error"}),
+    "vp9": ("libvpx-vp9", {"b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}),
+    "h264-nvenc": ("h264_nvenc", {"preset": "p4", "rc": "vbr"}),
+    "hevc-nvenc": ("hevc_nvenc", {"preset": "p4", "rc": "vbr"}),
+}
+DEFAULT_CODEC = "h264"
 UNSPECIFIED = 2  # colour matrix, in H.273
 USUAL_FRAME_SECONDS = Fraction(1, 25)
 
@@ -41,8 +50,8 @@ class VideoWriter:
         audio_path: the file whose sound is taken, or None.
         audio_zero_seconds: time in ``audio_path`` (pts * time_base) that is zero in the output.
         audio_ends_with_video: leave out sound beyond the last picture.
-        crf: x264's constant rate factor; smaller is better and larger.
-        preset: x264's preset.
+        crf: constant rate factor; smaller is better and larger. What a number means differs between codecs.
+        codec: one of :data:`CODECS`.
         shown_as: the name for messages where ``path`` is a temporary one.
 
     Attributes:
@@ -65,7 +74,7 @@ class VideoWriter:
         audio_zero_seconds: float = 0.0,
         audio_ends_with_video: bool = False,
         crf: int = 23,
-        preset: str = "veryfast",
+        codec: str = DEFAULT_CODEC,
         shown_as: Path | None = None,
     ) -> None:
         self.notes: list[str] = []
@@ -85,18 +94,24 @@ class VideoWriter:
             # Edit lists count in ticks of the movie: its default of a millisecond would move the start.
             container_options={"movflags": "faststart", "movie_timescale": str(self._ticks_per_second)},
         )
-        self._stream: VideoStream = self._output.add_stream(
-            "libx264",
+        encoder_name, options = CODECS[codec]
+        quality = {"cq" if codec.endswith("nvenc") else "crf": str(crf)}
+        stream = self._output.add_stream(
+            encoder_name,
             rate=frame_rate.limit_denominator(1_000_000) if frame_rate else None,
-            options={"crf": str(crf), "preset": preset},
+            options=options | quality,
             width=even(width),
             height=even(height),
             time_base=self._time_base,
         )
+        assert isinstance(stream, VideoStream)
+        self._stream = stream
         encoder = self._stream.codec_context
         encoder.time_base = self._time_base
         encoder.pix_fmt = "yuv420p"
         encoder.sample_aspect_ratio = sample_aspect_ratio
+        if codec.startswith("hevc"):
+            encoder.codec_tag = "hvc1"  # by which Apple's players know it
         encoder.thread_type = "FRAME"  # with PyAV's default of slices x264 leaves a core idle
         if audio_path is not None:
             self._sound = AudioPacketCopier(audio_path, self._output, zero_seconds=audio_zero_seconds)

@@ -10,15 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avol.runtime.errors import AvolError
+from avol.runtime.media.suffixes import VIDEO_SUFFIXES
 from avol.train.data.split import video_id_of
 
-VIDEO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts", "m2ts"),
-        *("flv", "wmv", "3gp", "ogv", "vob", "mxf"),
-    )
-)
 LABEL_LIST = "clips.csv"
 DIGESTED_BYTES = 1 << 16  # at the beginning, the middle and the end of a file
 

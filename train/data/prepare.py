@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from avol.runtime.atomic import AtomicOutput, write_error
 from avol.runtime.errors import AvolError
+from avol.runtime.media.suffixes import VIDEO_SUFFIXES
 from avol.train.data.crew import Answer, Job, run_crew
-from avol.train.data.listing import VIDEO_SUFFIXES, Listing, Problem, VideoFile, digest_of, list_videos
+from avol.train.data.listing import Listing, Problem, VideoFile, digest_of, list_videos
 from avol.train.data.prepare_settings import SETTINGS_FILE, Settings, is_prepared, read_settings, write_settings
 from avol.train.data.shard_files import SHARD_CLIPS, SHARD_FOLDER, ClipRecord, read_shards
 from avol.train.data.split import PARTS, part_of

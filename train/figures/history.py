@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
@@ -66,12 +68,20 @@ def _mark_overfitting(axes: Axes, step: float, *, named: bool) -> None:
 
 
 def _add_epochs(axes: Axes, run: RunHistory) -> None:
-    """A second scale above, where the run counted epochs and they keep step with the steps."""
+    """A second scale above, where the run counted epochs; later ones may take more steps than the first."""
     epochs = run.curve("epoch")
-    if epochs is None or epochs.values[-1] <= 0:
+    if epochs is None or epochs.values[0] <= 0 or np.any(np.diff(epochs.values) <= 0):
         return
-    per_step = epochs.values[-1] / epochs.steps[-1]
-    scale = axes.secondary_xaxis("top", functions=(lambda step: step * per_step, lambda epoch: epoch / per_step))
+    steps, values = (np.concatenate([[0.0], known]) for known in (epochs.steps, epochs.values))
+    # Two points far beyond the ends, in line with them, as the margins of the axes are asked for as well.
+    slopes = np.diff(values)[[0, -1]] / np.diff(steps)[[0, -1]]
+    span = steps[-1]
+    steps, values = (
+        np.concatenate([[known[0] - before], known, [known[-1] + after]])
+        for known, before, after in ((steps, span, span), (values, *(span * slopes)))
+    )
+    to_epoch, to_step = partial(np.interp, xp=steps, fp=values), partial(np.interp, xp=values, fp=steps)
+    scale = axes.secondary_xaxis("top", functions=(to_epoch, to_step))
     scale.set_xlabel("epoch", fontsize=7.5)
 
 

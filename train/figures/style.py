@@ -90,15 +90,25 @@ def write_figure(figure: Figure, output: AtomicOutput) -> None:
     Raises:
         AvolError: it cannot be written.
     """
+    with output:
+        save_figure(figure, output)
+        output.commit()
+
+
+def save_figure(figure: Figure, output: AtomicOutput) -> None:
+    """Draw into an entered output, which whoever entered it commits.
+
+    Raises:
+        AvolError: it cannot be written.
+    """
     suffix = output.temporary.suffix.lower()
-    with output, mpl.rc_context():
+    with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_SETTINGS)
         try:
             figure.savefig(output.temporary, format=suffix.removeprefix("."), metadata=_METADATA[suffix])
         except OSError as error:
             raise write_error(output.path, error) from None
-        output.commit()
 
 
 def without_axes(axes: Axes) -> None:

@@ -1,7 +1,4 @@
-"""Metrics of correspondence and localisation, plain NumPy.
-
-Later protocols add to this file; here are the ones that training watches and the model card states.
-"""
+"""Metrics of correspondence and localisation that training watches and the model card states, and their intervals."""
 
 from __future__ import annotations
 
@@ -121,6 +118,22 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def mean_interval(
+    values: FloatArray, groups: list[str], *, draws: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> tuple[float, float]:
+    """:func:`bootstrap_interval` of the mean of ``values``, from sums of groups: the same draws, much sooner."""
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    index = np.array([numbers[group] for group in groups])
+    sums, counts = np.bincount(index, weights=values), np.bincount(index)
+    rng = np.random.default_rng(seed)
+    means = []
+    for _ in range(draws):
+        drawn = rng.integers(len(counts), size=len(counts))
+        means.append(sums[drawn].sum() / counts[drawn].sum())
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
 @dataclass(frozen=True)
 class Figure:
     """A measured value in 0..1 with its 95 % bootstrap interval over sources, and how many samples it rests on."""
@@ -134,7 +147,8 @@ class Figure:
     def share(cls, hits: list[float], groups: list[str]) -> Figure:
         """Mean of ``hits``; the interval draws whole ``groups``."""
         values = np.array(hits, dtype=float)
-        return cls.of(lambda drawn: float(values[drawn].mean()), groups)
+        low, high = mean_interval(values, groups)
+        return cls(float(values.mean()), low, high, len(groups))
 
     @classmethod
     def accuracy(cls, true_scores: FloatArray, false_scores: FloatArray, groups: list[str]) -> Figure:

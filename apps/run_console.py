@@ -1,0 +1,151 @@
+"""What a run says and leaves on the way: folders, signals, the progress bar, the lines of the summary."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from avol.runtime.errors import AvolError
+
+if TYPE_CHECKING:
+    from avol.runtime.pipeline import RunOptions, RunSummary
+
+FAILED, SKIPPED = "failed", "skipped: its results are there"  # facts of rows
+
+
+@contextlib.contextmanager
+def folder_for_results(folder: Path | None) -> Iterator[None]:
+    """Create a folder for results and its parents where missing; take them away again if nothing got there.
+
+    Raises:
+        AvolError: it cannot be created.
+    """
+    # os.path: Path.exists raises where a name is too long.
+    missing = [] if folder is None else [p for p in (folder, *folder.parents) if not os.path.exists(p)]  # noqa: PTH110
+    try:
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                raise AvolError(f"{folder}: cannot be a folder for results: {reason}. Choose another.") from None
+        yield
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):  # it holds results, or never came to be
+                path.rmdir()
+
+
+@contextlib.contextmanager
+def termination_cleans_up() -> Iterator[None]:
+    """Let a request to end (``kill``, a closed terminal) unwind like Ctrl-C, so that no unfinished file stays.
+
+    Requests that are ignored (``nohup``) or handled by a program around this one stay so.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signals = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    taken = [number for number in signals if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+class Progress:
+    """A bar on standard error, in seconds of video; silent where that is not a terminal."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+
+    def __enter__(self) -> Progress:
+        from tqdm import tqdm
+
+        form = "{desc} {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s  {remaining} left"
+        self._bar = tqdm(total=0.0, desc="avol-run", bar_format=form, leave=False, disable=self._quiet or None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def __call__(self, done_seconds: float, total_seconds: float) -> None:
+        """Move on."""
+        self._bar.total = max(total_seconds, done_seconds)
+        self._bar.update(done_seconds - self._bar.n)
+
+
+def report_run(options: RunOptions, summary: RunSummary, description: str, *, quiet: bool = False) -> None:
+    """Notes on standard error, one line of summary on standard output."""
+    for note in summary.notes:
+        print(f"avol-run: {one_line(note, sys.stderr)}", file=sys.stderr)
+    if quiet:
+        return
+    written = " and ".join(str(path) for path in (options.video_out, options.timeline_out) if path is not None)
+    silent = f" ({summary.silence}: silence)" if summary.silence else ""
+    speed = summary.duration_seconds / max(summary.elapsed_seconds, 1e-9)
+    say(
+        f"{options.video}{silent}: {summary.duration_seconds:.1f} s in {summary.elapsed_seconds:.1f} s "
+        f"({speed:.1f}x real time), {summary.sounding} of {summary.analysed} analysed frames sounding, "
+        f"{description} -> {written}"
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of the table after several videos: ``summary`` is None for one that was not run, ``fact`` says why."""
+
+    video: Path
+    summary: RunSummary | None
+    fact: str = ""
+
+
+def report_all(rows: Sequence[Row]) -> None:
+    """A line for each video, and one for all."""
+    width = max(len(row.video.name) for row in rows)
+    for row in rows:
+        if row.summary is None:
+            say(f"{row.video.name:<{width}}  {row.fact}")
+            continue
+        done, share = row.summary, row.summary.sounding / max(row.summary.analysed, 1)
+        say(f"{row.video.name:<{width}}  {done.duration_seconds:>8.1f} s  {share:>4.0%} sounding")
+    ran = [row.summary for row in rows if row.summary is not None]
+    seconds, elapsed = sum(run.duration_seconds for run in ran), sum(run.elapsed_seconds for run in ran)
+    failed = sum(row.fact == FAILED for row in rows)
+    say(
+        f"{len(ran)} of {len(rows)} videos run, {failed} failed: {seconds:.1f} s in {elapsed:.1f} s "
+        f"({seconds / max(elapsed, 1e-9):.1f}x real time)"
+    )
+
+
+def say(line: str) -> None:
+    """A line on standard output.
+
+    Raises:
+        AvolError: it cannot be written.
+    """
+    try:
+        print(one_line(line, sys.stdout))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise AvolError(
+            f"standard output: cannot be written: {error.strerror}; the result files are complete."
+        ) from None
+
+
+def one_line(text: str, stream: TextIO) -> str:
+    """Names of files may hold line breaks, bytes that are no text, and letters that the terminal's coding lacks."""
+    coding = stream.encoding or "utf-8"
+    return text.replace("\n", "\\n").replace("\r", "\\r").encode(coding, "backslashreplace").decode(coding)

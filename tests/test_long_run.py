@@ -1,0 +1,73 @@
+"""Memory of a run does not depend on its length: ten minutes of small pictures, every part of a run at work."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import tracemalloc
+from pathlib import Path
+from types import ModuleType
+
+import av
+import numpy as np
+import pytest
+
+from avol.runtime.pipeline import RunOptions, run_on_video
+from fake_system import SquareSystem
+
+MINUTES, RATE = 10, 2
+SAMPLED_SECONDS = 5.0
+PYTHON_BAR, RESIDENT_BAR = 300_000, 12_000_000  # bytes that ten minutes may add; a picture kept each second adds 3 MB
+
+
+@pytest.fixture(scope="module")
+def benchmark(repository: Path) -> ModuleType:
+    """benchmarks/long_run.py, which makes the video."""
+    spec = importlib.util.spec_from_file_location("long_run", repository / "benchmarks" / "long_run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_long_video_is_as_long_as_asked(benchmark: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    benchmark.write_long_video(path, seconds=2.5, width=64, height=48, rate=8)
+    with av.open(str(path)) as container:
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+        assert times == pytest.approx([k / 8 for k in range(20)])
+        assert container.streams.audio[0].codec_context.sample_rate == benchmark.AUDIO_RATE_HZ
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc here")
+def test_ten_minutes_need_no_more_memory_than_two(benchmark: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    benchmark.write_long_video(path, seconds=60 * MINUTES, width=64, height=48, rate=RATE)
+    samples: list[tuple[float, int, float]] = []
+
+    def look(done_seconds: float, total_seconds: float) -> None:
+        if not samples or done_seconds >= samples[-1][0] + SAMPLED_SECONDS:
+            gc.collect()
+            samples.append((done_seconds, tracemalloc.get_traced_memory()[0], resident_bytes()))
+
+    options = RunOptions(
+        video=path, video_out=tmp_path / "out.mp4", timeline_out=tmp_path / "out.json", rate_hz=1.0, maps=True
+    )
+    tracemalloc.start()
+    try:
+        summary = run_on_video(options, SquareSystem(), look)
+    finally:
+        tracemalloc.stop()
+    assert (summary.frames, summary.analysed) == (60 * MINUTES * RATE, 60 * MINUTES)
+    seconds, traced, resident = (np.array(column) for column in zip(*samples, strict=True))
+    early, late = (seconds > 60) & (seconds < 180), seconds > 60 * (MINUTES - 2)
+    assert early.sum() >= 20 <= late.sum()
+    assert np.median(traced[late]) - np.median(traced[early]) < PYTHON_BAR
+    assert np.median(resident[late]) - np.median(resident[early]) < RESIDENT_BAR
+
+
+def resident_bytes() -> float:
+    """Of this process; the kernel counts in pages."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096.0
