@@ -156,6 +156,7 @@ def test_request_to_stop_finishes_the_step_and_saves_it(tmp_path: Path, number: 
         calls += 1
         if calls == 4:
             signal.raise_signal(number)
+            signal.raise_signal(number)  # as from a launcher that passes on what the terminal has sent already
 
     calls = 0
     handle = network.audio_tower.register_forward_hook(request_at_fourth)
@@ -165,6 +166,20 @@ def test_request_to_stop_finishes_the_step_and_saves_it(tmp_path: Path, number: 
     assert signal.getsignal(number) == before
     assert torch.load(tmp_path / "parts" / "state.pt", weights_only=True)["step"] == 4
     assert_equal(whole.state_dict(), run(tmp_path / "parts", network=small_network(seed=9)).state_dict())
+
+
+def test_second_request_to_stop_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def request_twice(self: Learner, step: int, batch: TensorBatch) -> StepResult:
+        if step == 4:
+            signal.raise_signal(signal.SIGINT)
+            monkeypatch.setattr("avol.train.loop.ONE_REQUEST_SECONDS", -1.0)  # as if it were later
+            signal.raise_signal(signal.SIGINT)
+        return STEP(self, step, batch)
+
+    monkeypatch.setattr(Learner, "step", request_twice)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3  # the last that was due
 
 
 def test_log_of_steps_made_again_is_dropped(tmp_path: Path) -> None:
@@ -202,6 +217,13 @@ def test_validation_is_logged_and_learns_nothing(tmp_path: Path) -> None:
     validations = [record for record in records(tmp_path / "a") if "validation_loss" in record]
     assert [record["step"] for record in validations] == [2, 4, 6]
     assert all(0 <= record["validation_accuracy"] <= 1 for record in validations)
+
+
+def test_progress_line_ends_at_the_last_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "6/6" in last
+    assert all(name in last for name in ("loss=", "accuracy=", "pairs/s="))
 
 
 def test_log_tells_how_fast_it_went(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from avol.train.recipes import TrainingOptions, learning_rate_at
 from avol.train.run_log import Meter, RunLog
 
 CPU = torch.device("cpu")
+ONE_REQUEST_SECONDS = 1.0
 
 
 def train(
@@ -89,29 +90,28 @@ def _learn(
     stop: _StopRequest,
 ) -> None:
     options, meter = learner.options, Meter()
-    bar = tqdm(
-        prefetch.batches(steps), total=options.steps, initial=steps.start, unit="step", disable=not learner.team.leads
-    )
-    for step, batch in zip(steps, bar, strict=False):
-        result, made, last = learner.step(step, batch), step + 1, step + 1 == options.steps
-        stopping = learner.team.any(stop.asked, learner.device)  # all at the same step
-        saving = made % options.checkpoint_every == 0 or last or stopping
-        if not math.isfinite(result.loss) or (saving and not learner.is_finite()):
-            raise _no_number(out, step)
-        meter.add(result, pairs=len(batch.frames))
-        if made % options.log_every == 0 or last:
-            record = meter.record(learning_rate_at(step, options), waited_seconds=prefetch.take_waited_seconds())
-            log.add(made, record | options.epoch_at(made))
-            bar.set_postfix(_shown(record), refresh=False)
-        if validation and (made % options.validate_every == 0 or last):
-            log.add(made, learner.validate(validation))
-            meter.restart()
-        if saving and learner.team.leads:
-            learner.save(made, out)
-            log.add_pictures(made, batch.frames, result.logits, batch.matches)
-            meter.restart()
-        if stopping and not last:
-            raise KeyboardInterrupt
+    with tqdm(total=options.steps, initial=steps.start, unit="step", disable=not learner.team.leads) as bar:
+        for step, batch in zip(steps, prefetch.batches(steps), strict=True):
+            result, made, last = learner.step(step, batch), step + 1, step + 1 == options.steps
+            stopping = learner.team.any(stop.asked, learner.device)  # all at the same step
+            saving = made % options.checkpoint_every == 0 or last or stopping
+            if not math.isfinite(result.loss) or (saving and not learner.is_finite()):
+                raise _no_number(out, step)
+            meter.add(result, pairs=len(batch.frames))
+            if made % options.log_every == 0 or last:
+                record = meter.record(learning_rate_at(step, options), waited_seconds=prefetch.take_waited_seconds())
+                log.add(made, record | options.epoch_at(made))
+                bar.set_postfix(_shown(record), refresh=False)
+            bar.update()
+            if validation and (made % options.validate_every == 0 or last):
+                log.add(made, learner.validate(validation))
+                meter.restart()
+            if saving and learner.team.leads:
+                learner.save(made, out)
+                log.add_pictures(made, batch.frames, result.logits, batch.matches)
+                meter.restart()
+            if stopping and not last:
+                raise KeyboardInterrupt
 
 
 def _no_number(out: Path, step: int) -> AvolError:
@@ -126,10 +126,14 @@ def _shown(record: dict[str, float]) -> dict[str, str]:
 
 
 class _StopRequest:
-    """Ctrl-C or a request to end lets the step be finished and saved; a second one ends the program at once."""
+    """Ctrl-C or a request to end lets the step be finished and saved; a second one ends the program at once.
+
+    Under ``torchrun`` one Ctrl-C arrives twice, from the terminal and from the launcher: what comes within a second is
+    the same one.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked, self.since = False, 0.0
         self.signals = (signal.SIGINT, signal.SIGTERM)
         self.active = threading.current_thread() is threading.main_thread()
 
@@ -144,9 +148,11 @@ class _StopRequest:
                 signal.signal(number, handler)
 
     def _ask(self, number: int, frame: object) -> None:
-        if self.asked:
+        now = time.monotonic()
+        if self.asked and now - self.since > ONE_REQUEST_SECONDS:
             raise KeyboardInterrupt
-        self.asked = True
+        if not self.asked:
+            self.asked, self.since = True, now
 
 
 class Prefetch:

@@ -188,5 +188,6 @@ def options_of(
         precision=precision,
         checkpoint_every=every,
         validate_every=every,
+        log_every=max(1, min(20, source.steps // 50)),  # a short run has a curve as well
         drawing_threads=drawing_threads,
     )

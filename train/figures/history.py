@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from avol.train.figures.curves import Curve, RunHistory, default_window, overfitting_step
 from avol.train.figures.style import BLUE, FULL_WIDTH_INCHES, INK, QUIET_INK, VERMILION, styled
@@ -38,6 +38,7 @@ def draw_history(runs: Sequence[RunHistory], *, window: int | None = None) -> Fi
         grid[0, column].set_title(run.name)
         grid[1, column].set_xlabel("training step")
         _add_epochs(grid[0, column], run)
+        grid[1, column].xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         grid[1, column].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     grid[0, 0].set_ylabel("loss")
     grid[1, 0].set_ylabel("accuracy (%)")
@@ -50,7 +51,8 @@ def _draw_quantity(axes: Axes, run: RunHistory, quantity: str, window: int | Non
         curve = run.curve(prefix + quantity)
         if curve is not None:
             axes.plot(curve.steps, curve.values, color=colour, alpha=LIGHT, linewidth=0.7)
-            axes.plot(curve.steps, curve.smoothed(window), color=colour, gid=f"{prefix}{quantity}")
+            dot = "o" if len(curve.steps) == 1 else None  # a line of one point is invisible
+            axes.plot(curve.steps, curve.smoothed(window), color=colour, marker=dot, gid=f"{prefix}{quantity}")
     if quantity == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
         axes.axhline(0.5, color=QUIET_INK, linewidth=0.8, linestyle=(0, (1, 2)))
