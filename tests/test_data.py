@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from avol.runtime.errors import AvolError
 from avol.train.data.batch import Batch
 from avol.train.data.batches import BatchPlan, BatchSource, photograph_labels
-from avol.train.data.classes import FAMILIES, MATCHES, match_table
+from avol.train.data.classes import FAMILIES, MATCHES, join_names, match_table, split_names
 from avol.train.data.cutouts import foreground_mask
 from avol.train.data.material import Clip, Material, Photograph, Sound, load_material, parse_boxes
 from avol.train.data.pictures import (
@@ -181,6 +181,32 @@ def test_missing_list(broken: Path, name: str) -> None:
     assert_refused(broken, name, "no such list")
 
 
+def test_a_list_may_name_the_validation_part(broken: Path) -> None:
+    rows = read_list(broken / "images.csv")
+    named, trained = rows[0], next(row for row in rows[1:] if row["split"] == "train")
+    before = {part: files(load_material(broken, part=part, spec=SPEC)) for part in ("train", "validation")}
+    named["split"], trained["split"] = "validation", ""
+    write_list(broken / "images.csv", rows)
+    after = {part: files(load_material(broken, part=part, spec=SPEC)) for part in ("train", "validation", "test")}
+    assert after["validation"] == before["validation"] | {named["file"]}
+    assert after["train"] == before["train"] - {named["file"]}
+    assert named["file"] not in after["test"]
+
+
+def test_unknown_split_is_refused(broken: Path) -> None:
+    rows = read_list(broken / "audio.csv")
+    rows[3]["split"] = "Test"
+    write_list(broken / "audio.csv", rows)
+    assert_refused(broken, "audio.csv", rows[3]["file"], "'Test'", "train, validation, test")
+
+
+def test_lists_of_spreadsheets_begin_with_a_mark(broken: Path) -> None:
+    before = files(load_material(broken, part="test", spec=SPEC))
+    for name in ("images.csv", "audio.csv", "videos.csv"):
+        (broken / name).write_bytes(b"\xef\xbb\xbf" + (broken / name).read_bytes())
+    assert files(load_material(broken, part="test", spec=SPEC)) == before
+
+
 @pytest.mark.parametrize("name", ["images.csv", "audio.csv", "videos.csv"])
 def test_list_without_a_column(broken: Path, name: str) -> None:
     rows = read_list(broken / name)
@@ -216,6 +242,17 @@ def test_boxes_of_a_list() -> None:
     assert list(parse_boxes("")) == []
     assert list(parse_boxes("0,0.5,1.0,1|0.1,0.2,0.3,0.4")) == [(0, 0.5, 1, 1), (0.1, 0.2, 0.3, 0.4)]
     assert "box_x0y0x1y1_norm" in VIDEO_COLUMNS
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs", "Z"]), min_size=1)))
+def test_names_of_classes_survive_the_spec(names: list[str]) -> None:
+    assert split_names(join_names(names)) == names
+
+
+def test_names_of_classes_as_older_specs_have_them() -> None:
+    assert split_names("") == []
+    assert split_names("banjo, flute, trumpet") == ["banjo", "flute", "trumpet"]
+    assert join_names(["Violin, fiddle", "Banjo"]) == '"Violin, fiddle", Banjo'
 
 
 # --- cut-outs and pictures

@@ -269,7 +269,7 @@ def test_the_history_draws_raw_values_averages_and_the_point(tmp_path: Path) -> 
 
 
 def test_epochs_are_shown_where_they_were(tmp_path: Path) -> None:
-    """Ten epochs of ten steps, then of ninety, as in the recipe of the report: no one factor turns steps into epochs."""
+    """Ten epochs of ten steps, then of ninety, as in the report: no one factor turns steps into epochs."""
     epochs = [(step, step / 10 if step <= 100 else 10 + (step - 100) / 90) for step in range(20, 1001, 20)]
     records = [{"step": step, "loss": 1.0, "accuracy": 0.5, "epoch": epoch} for step, epoch in epochs]
     figure = draw_history([read_history(write_log(tmp_path, records))])

@@ -460,7 +460,7 @@ def test_full_disk_leaves_the_last_state(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(Path(__file__).parent)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.count("\n") == 1
-    assert result.stdout.startswith(f"{tmp_path}/state.pt: cannot be written")
+    assert result.stdout.startswith(f"{tmp_path}/state.pt: cannot be written: File too large")
     assert {name: (tmp_path / name).read_bytes() for name in kept} == before
 
 

@@ -97,8 +97,9 @@ def test_later_stages_give_more_pairs() -> None:
     pairs = source(replace(REPORT, stages=stages))
     assert [pairs.epochs.steps_of(epoch) for epoch in range(4)] == [2, 2, 12, 12]
     plain, varied = pairs.batch_at(3), pairs.batch_at(4)
-    assert len(torch.unique(plain.frames[0, :, :, 0])) == 1
-    assert len(torch.unique(varied.frames[0, :, :, 0])) > 1
+    # One colour over the whole of each picture, unless noise is in it.
+    assert plain.frames[..., 0].float().flatten(1).std(dim=1).max() == 0
+    assert varied.frames[..., 0].float().flatten(1).std(dim=1).max() > 0
 
 
 def test_all_pairs_of_a_batch_count_but_those_of_one_video() -> None:
@@ -139,17 +140,18 @@ def test_validation_asks_what_training_asks() -> None:
 
 
 def test_the_sound_alone_does_not_tell_true_from_false() -> None:
-    """Half of the clips are of one video: its sounds are heard in false pairs as often as in true ones."""
-    clips = [clip(number, video=f"video-{max(number, 3)}") for number in range(8)]
-    pairs = source(replace(REPORT, batch=4), clips)
+    """A third of the clips are of one video: its sounds are heard in false pairs as often as in true ones."""
+    clips = [clip(0, video="long") for _ in range(8)]
+    clips += [clip(1 + number % 7, video=f"video-{number}") for number in range(16)]
+    pairs = source(replace(REPORT, batch=12), clips)
     heard = {True: 0, False: 0}
-    for step in range(400):
+    for step in range(200):
         batch = pairs.batch_at(step)
         for (number, _), true in zip(heard_in(batch), batch.matches.diagonal().tolist(), strict=True):
-            heard[true] += clips[number].video_id == "video-3"
-    # 800 pairs of each kind, half of them of that video; drawn from all other videos it would be a third.
-    assert heard[True] == pytest.approx(400, abs=60)
-    assert heard[False] == pytest.approx(400, abs=60)
+            heard[true] += number == 0
+    # 1,200 pairs of each kind, a third of them of that video; drawn from all other videos it would be a quarter.
+    assert heard[True] == pytest.approx(400, abs=50)
+    assert heard[False] == pytest.approx(400, abs=50)
 
 
 @given(step=st.integers(0, 10**12), clips=st.integers(2, 9), first=st.integers(1, 5), more=st.integers(1, 5))

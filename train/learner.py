@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avol.runtime.atomic import AtomicOutput
+from avol.runtime.atomic import AtomicOutput, write_error
 from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import CHECKPOINT_FILE
 from avol.train.anchors import ClassAnchors
@@ -158,11 +159,12 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
         }
         with AtomicOutput(out / STATE_FILE) as output:
+            buffer = io.BytesIO()  # written by torch itself, a full disk would be a fault of its ZIP container
+            torch.save(state, buffer)
             try:
-                torch.save(state, output.temporary)
-            except (OSError, RuntimeError) as error:
-                reason = str(error).splitlines()[0]
-                raise AvolError(f"{output.path}: cannot be written ({reason}); free space, run again.") from None
+                output.temporary.write_bytes(buffer.getbuffer())
+            except OSError as error:
+                raise write_error(output.path, error) from None
             output.commit()
         self.save_checkpoint(step, out)
 

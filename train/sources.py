@@ -15,7 +15,7 @@ from avol.train.data.batch import BatchAt, TensorBatch, seeded
 from avol.train.data.batches import FEWEST_PHOTOGRAPHS, BatchPlan, BatchSource
 from avol.train.data.classes import join_names
 from avol.train.data.epochs import Epochs
-from avol.train.data.held_out import held_out_batches
+from avol.train.data.held_out import held_out_batches, held_out_scenes
 from avol.train.data.material import Material, load_together
 from avol.train.data.pairs import PairSource
 from avol.train.data.scene_pool import ScenePool
@@ -83,7 +83,8 @@ def open_training_source(
         assert pool is not None
         anchors = ClassAnchors(len(KINDS), spec.embedding_size)
         batch_at = seeded(pool.draw_batch, seed, device)
-        return Source(batch_at=batch_at, steps=steps, validation=[], training=training, anchors=anchors)
+        validation = held_out_scenes(spec, device)
+        return Source(batch_at=batch_at, steps=steps, validation=validation, training=training, anchors=anchors)
     return _labelled(folders, spec, pool, seed=seed, device=device, steps=steps, training=training)
 
 
@@ -98,14 +99,18 @@ def _labelled(
     training: dict[str, str],
 ) -> Source:
     material, plan = load_together(folders, part="train", spec=spec), BatchPlan()
-    source = BatchSource(material, pool, spec, plan)
+    named = ", ".join(map(str, folders))
+    try:
+        source = BatchSource(material, pool, spec, plan)
+    except AvolError as error:
+        raise AvolError(f"{named}: {error}") from None
     labels = source.trained_labels
     training |= {"classes": join_names(labels), "photographs": str(len(material.photographs))}
     training |= {"sounds": str(len(material.sounds)), "clips": str(len(material.clips))}
     anchors = ClassAnchors(len(source.index), spec.embedding_size)
     held_out = load_together(folders, part="validation", spec=spec)
     validation = held_out_batches(held_out, spec, plan, labels, device)
-    notes = [f"{', '.join(map(str, folders))}: {line}" for line in _gaps(source, material, validation)]
+    notes = [f"{named}: {line}" for line in _gaps(source, material, validation)]
     batch_at = seeded(source.draw, seed, device)
     return Source(
         batch_at=batch_at, steps=steps, validation=validation, training=training, anchors=anchors, notes=tuple(notes)

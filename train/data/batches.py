@@ -94,8 +94,9 @@ class BatchSource:
         self.photograph_labels = photograph_labels(material, fewest_photographs)
         self.clip_only_labels = [label for label in self.clips if label not in self.photograph_labels]
         if len(self.trained_labels) < 2:
+            held = "one class that is" if self.trained_labels else "no class that is"
             raise AvolError(
-                f"the material holds {len(self.trained_labels)} classes that are both seen and heard, at least 2 are "
+                f"the material holds {held} both seen and heard, at least 2 are "
                 f"needed; add clips, or sounds and {fewest_photographs} photographs of each class."
             )
 

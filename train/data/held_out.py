@@ -1,4 +1,4 @@
-"""Fixed batches from held-out labelled material, to validate with while a network learns."""
+"""Fixed batches from held-out labelled material and scenes, to validate with while a network learns."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from avol.runtime.spec import ModelSpec
 from avol.train.data.batch import TensorBatch, to_device
 from avol.train.data.batches import BatchPlan, BatchSource
 from avol.train.data.material import Material
+from avol.train.data.scene_pool import ScenePool
 from avol.train.test_sets import TestSets
 
 BATCHES = 8
 MOSAICS = 192
 MOSAICS_PER_BATCH = 32
+SCENES, FIRST_SCENE = 60, 4_000_000  # training takes seeds below
 
 
 def held_out_batches(
@@ -47,6 +49,17 @@ def held_out_batches(
     for number in range(BATCHES):
         batches.append(to_device(source.draw(np.random.default_rng([0, number])), device))
     return batches + _mosaics(material, spec, trained_labels, device)
+
+
+def held_out_scenes(spec: ModelSpec, device: torch.device) -> list[TensorBatch]:
+    """Batches of scenes that training does not see, the same for every run and seed.
+
+    Args:
+        spec: sizes of frames and windows.
+        device: where the batches are wanted.
+    """
+    pool = ScenePool(spec, scenes=SCENES, first_seed=FIRST_SCENE)
+    return [to_device(pool.draw_batch(np.random.default_rng([0, number])), device) for number in range(BATCHES)]
 
 
 def _mosaics(material: Material, spec: ModelSpec, trained_labels: list[str], device: torch.device) -> list[TensorBatch]:

@@ -157,8 +157,7 @@ class PairSource:
     def _pair_list(
         self, rng: np.random.Generator, seen: Moments, truth: NDArray[np.bool_], *, augment: bool
     ) -> TensorBatch:
-        foreign = seen.clips.copy()
-        foreign[~truth] = self._swapped(rng, seen.clips[~truth])
+        foreign = np.where(truth, seen.clips, self._swapped(rng, seen.clips))
         other = self._moments(rng, foreign)
         heard = Moments(foreign, np.where(truth, seen.frames, other.frames))
         known = np.eye(len(truth), dtype=np.bool_)
