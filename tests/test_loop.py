@@ -22,7 +22,7 @@ from torch import Tensor
 from avol.runtime.errors import AvolError
 from avol.train.anchors import ClassAnchors
 from avol.train.board import Board
-from avol.train.checkpoint import load_checkpoint, read_checkpoint_spec
+from avol.train.checkpoint import load_checkpoint, read_checkpoint_spec, save_checkpoint
 from avol.train.data.batch import Batch, BatchAt, TensorBatch, seeded
 from avol.train.learner import Learner, StepResult
 from avol.train.loop import train
@@ -345,6 +345,20 @@ def test_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     run(tmp_path, network=small_network(seed=99))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("content", [None, b"junk"])
+def test_finished_run_keeps_what_was_calibrated_and_restores_what_is_lost(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    network, path = run(tmp_path), tmp_path / "checkpoint.safetensors"
+    written = path.read_bytes()
+    save_checkpoint(network, replace(network.spec, threshold=0.25), path)
+    run(tmp_path, network=small_network(seed=99))
+    assert read_checkpoint_spec(path).threshold == 0.25
+    path.unlink() if content is None else path.write_bytes(content)
+    run(tmp_path, network=small_network(seed=99))
+    assert path.read_bytes() == written
 
 
 def test_seed_decides_the_batches(tmp_path: Path) -> None:

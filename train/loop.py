@@ -14,7 +14,9 @@ import torch
 from tqdm import tqdm
 
 from avol.runtime.errors import AvolError
+from avol.runtime.model_folder import CHECKPOINT_FILE
 from avol.train.anchors import ClassAnchors
+from avol.train.checkpoint import holds_weights_of
 from avol.train.data.batch import BatchAt, TensorBatch
 from avol.train.learner import STATE_FILE, Learner
 from avol.train.network import AvolNet
@@ -65,8 +67,8 @@ def train(
     first_step = learner.resume(out)
     team.wait()  # until all have read the state, before one writes the next
     if first_step >= options.steps:
-        if team.leads:
-            # The run may have been cut off between its state and its checkpoint.
+        # The run may have been cut off between its state and its checkpoint; one that was calibrated since stays.
+        if team.leads and not holds_weights_of(out / CHECKPOINT_FILE, network):
             learner.save_checkpoint(first_step, out)
         network.eval()
         return first_step
