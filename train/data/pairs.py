@@ -92,9 +92,9 @@ class PairSource:
     ) -> None:
         videos = {clip.video_id for clip in clips}
         if len(videos) < recipe.batch:
+            remedy = "add videos or lower --batch" if len(videos) > 1 else "add videos with avol data prepare"
             raise AvolError(
-                f"the data holds {len(videos)} source videos with sound, a batch takes {recipe.batch}; add videos or "
-                "lower --batch."
+                f"the data holds {len(videos)} source videos with sound, a batch takes {recipe.batch}; {remedy}."
             )
         self.recipe, self.seed, self.size = recipe, seed, spec.frame_height
         self.memory = ClipMemory(clips, spec.spectrogram, device)
