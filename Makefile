@@ -16,7 +16,7 @@ OTHER_ENGINE := $(if $(filter gpu,$(ENGINE)),cpu,gpu)
 
 # .venv/.has-ENGINE+EXTRA+...: the package is installed with these extras, and pyproject.toml has not changed since.
 INSTALLED := $(VENV)/.has-$(ENGINE)
-DEVELOP := $(INSTALLED)+train+fetch+export+dev
+DEVELOP := $(INSTALLED)+train+fetch+export+demo+dev
 comma := ,
 # Bytecode is compiled as modules are first imported: torch alone would take half a minute here.
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt
@@ -24,7 +24,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint install train export app bench triton lock clean distclean
+.PHONY: help setup demo test lint install train export app bench report triton lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,8 +57,11 @@ train: $(INSTALLED)+train ## avol train: train a model
 export: $(INSTALLED)+export ## avol export: turn a checkpoint into graphs for devices
 	@$(BIN)/avol export $(ARGS)
 
-app: ## the Gradio demo (not there yet)
-	@echo "make app: this version has no Gradio demo yet; make demo runs the command line on a video." >&2; exit 1
+app: $(INSTALLED)+demo ## avol demo: the model in a browser
+	@$(BIN)/avol-demo $(ARGS)
+
+report: $(INSTALLED)+train+dev ## write reports/README.md and its figures anew from the committed results
+	@$(BIN)/python reports/build.py
 
 TRITON := build/tritonserver/pytriton/tritonserver/bin/tritonserver
 triton: $(TRITON) ## fetch NVIDIA Triton's server, by which tests have configurations read (55 MB)

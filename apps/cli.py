@@ -48,6 +48,7 @@ COMMANDS = {
     "export": Command(module="avol.apps.export", help="Turn a checkpoint into graphs for devices.", extra="export"),
     "verify": Command(module="avol.apps.verify", help="Hold two forms of a model against each other.", extra="export"),
     "figures": Command(module="avol.apps.figures", help="Draw a network, its training and its finds.", extra="train"),
+    "demo": Command(module="avol.apps.demo", help="Show the model in a browser.", extra="demo"),
     "bench": Command(module="avol.apps.bench", help="Measure how fast a model runs here.", extra="cpu"),
     "doctor": Command(module="avol.apps.doctor", help="Say what works here, and how to mend the rest.", extra="cpu"),
 }
@@ -94,13 +95,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def main_run(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``avol-run``, the same as ``avol run``; see :func:`main`."""
+    return _alone("run", argv)
+
+
+def main_demo(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``avol-demo``, the same as ``avol demo``; see :func:`main`."""
+    return _alone("demo", argv)
+
+
+def _alone(name: str, argv: Sequence[str] | None) -> int:
+    """A command that is a program of its own."""
+    program = f"avol-{name}"
 
     def dispatch() -> int:
-        parser = argparse.ArgumentParser(prog="avol-run", description=COMMANDS["run"].help, allow_abbrev=False)
+        parser = argparse.ArgumentParser(prog=program, description=COMMANDS[name].help, allow_abbrev=False)
         parser.add_argument("--version", action="version", version=f"avol {__version__}")
-        return _execute("run", parser, lambda: parser.parse_args(argv))
+        return _execute(name, parser, lambda: parser.parse_args(argv))
 
-    return _guard("avol-run", dispatch)
+    return _guard(program, dispatch)
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ class Canvas:
     @property
     def thickness(self) -> int:
         """Of lines, pixels."""
-        return max(1, round(self.size[1] / LINES_PER_HEIGHT))
+        return max(1, round(self.picture.height / LINES_PER_HEIGHT))
 
     def fill(self, box: Box, colour: Colour) -> None:
         """Paint from left, top to right, bottom."""
@@ -90,13 +91,18 @@ class Canvas:
     def text(self, text: str, position: Point, colour: Colour, *, height: float) -> None:
         """Write a line of ASCII letters from ``position``, its foot; ``height``: the capitals' share of the canvas."""
         width_pixels, height_pixels = self.size
-        scale = height * height_pixels / FONT_HEIGHT_PIXELS
-        thickness = max(1, round(2 * scale))
-        for ink, extra in ((BLACK, 2 * self.thickness), (colour, 0)):
+        letters, rim, reach = _letters(text, height * height_pixels / FONT_HEIGHT_PIXELS, self.thickness)
+        # Even corners, so that the planes of colours meet the plane of light.
+        left = round(position[0] * width_pixels / 2) * 2 - reach
+        top = round((position[1] * height_pixels - letters.shape[0] + 2 * reach) / 2) * 2 - reach
+        left, top = (max(0, corner // 2 * 2) for corner in (left, top))
+        for ink, cover in ((BLACK, rim), (colour, letters)):
             for (plane, share), value in zip(self._planes(), self._values(ink), strict=True):
-                foot = (round(position[0] * width_pixels * share), round(position[1] * height_pixels * share))
-                stroke = max(1, round((thickness + extra) * share))
-                cv2.putText(plane, text, foot, FONT, scale * share, round(value), stroke, cv2.LINE_AA)
+                corner_x, corner_y = round(left * share), round(top * share)
+                size = (round(cover.shape[1] * share), round(cover.shape[0] * share))
+                part = plane[corner_y : corner_y + size[1], corner_x : corner_x + size[0]]
+                weight = cv2.resize(cover, size, interpolation=cv2.INTER_AREA)[: part.shape[0], : part.shape[1]]
+                part[:] = np.round(part + weight * (value - part))
 
     def _draw_lines(
         self, paths: Sequence[NDArray[np.float32]], colour: Colour, *, closed: bool, thickness: int
@@ -119,6 +125,21 @@ class Canvas:
     def _values(self, colour: Colour) -> list[float]:
         values: list[float] = limited_yuv(np.array(colour), self.matrix).tolist()
         return values
+
+
+@functools.lru_cache(maxsize=16)
+def _letters(text: str, scale: float, rim: int) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    """Cover 0..1 of a line of letters and of its rim, and how far both reach beyond the text, pixels.
+
+    The rim is grown from the letters: written with a thicker pen, letters would also stand wider apart.
+    """
+    thickness, reach = max(1, round(2 * scale)), 2 * rim + 2
+    (width, height), below = cv2.getTextSize(text, FONT, scale, thickness)
+    sides = (height + below + 2 * reach, width + 2 * reach)
+    ink = np.zeros(tuple(side + side % 2 for side in sides), np.uint8)
+    cv2.putText(ink, text, (reach, reach + height), FONT, scale, 255, thickness, cv2.LINE_AA)
+    grown = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1)))
+    return ink.astype(np.float32) / np.float32(255), grown.astype(np.float32) / np.float32(255), reach
 
 
 def _pixels(path: NDArray[np.float32], plane: Plane) -> NDArray[np.int32]:

@@ -14,7 +14,7 @@ from avol.runtime.canvas import Canvas, Colour
 from avol.runtime.media.picture import plane_pixels
 from avol.runtime.overlay import blank_for, matrix_of
 
-STRIP_SHARE = 0.16  # of the picture's height
+STRIP_SHARE = 0.2  # of the picture's height
 SHOWN_SECONDS = 10.0  # now is at the right edge
 PEAKS_PER_SECOND = 50
 SCORE_SHARE = 0.6  # of the strip's height; the rest is the waveform's
@@ -24,6 +24,8 @@ GROUND: Colour = (0.08, 0.08, 0.10)
 WAVE: Colour = (0.45, 0.50, 0.55)
 QUIET: Colour = (0.62, 0.66, 0.70)
 SOUNDING: Colour = (0.98, 0.65, 0.15)
+FAINT = 0.35  # what lies under the curve, of its colour
+QUIETEST_FULL_SCALE = 0.05  # the loudest of the seconds shown fills the waveform's height, unless it is fainter
 LIMIT: Colour = (0.75, 0.75, 0.78)
 
 Path = NDArray[np.float32]
@@ -90,16 +92,22 @@ class Strip:
             self._peaks.popleft()
         canvas.fill((0.0, 0.0, 1.0, 1.0), GROUND)
         self._draw_waveform(canvas, first, time_seconds)
+        paths = [(SOUNDING if sounding else QUIET, path) for sounding, path in self._score_paths(first, time_seconds)]
+        base = _height_of(0.0)
+        for (red, green, blue), path in paths:
+            under = np.concatenate([path, [(path[-1, 0], base), (path[0, 0], base)]]).astype(np.float32)
+            canvas.polygon(under, (FAINT * red, FAINT * green, FAINT * blue))
         y = _height_of(self._threshold)
         canvas.lines([np.array([(0, y), (1, y)], np.float32)], LIMIT, closed=False, rim=False)
-        for sounding, path in self._score_paths(first, time_seconds):
-            canvas.lines([path], SOUNDING if sounding else QUIET, closed=False, rim=False)
+        for colour, path in paths:
+            canvas.lines([path], colour, closed=False, rim=False)
 
     def _draw_waveform(self, canvas: Canvas, first_seconds: float, now_seconds: float) -> None:
         shown = np.array([entry for entry in self._peaks if entry[0] <= now_seconds], np.float32).reshape(-1, 2)
         middle, half = SCORE_SHARE + (1 - SCORE_SHARE) / 2, (1 - SCORE_SHARE) / 2 - MARGIN
-        x, reach = (shown[:, 0] - first_seconds) / SHOWN_SECONDS, half * np.minimum(shown[:, 1], 1.0)
         if len(shown) > 1:
+            x = (shown[:, 0] - first_seconds) / SHOWN_SECONDS
+            reach = half * shown[:, 1] / max(QUIETEST_FULL_SCALE, float(shown[:, 1].max()))
             above, below = np.stack([x, middle - reach], axis=1), np.stack([x, middle + reach], axis=1)
             canvas.polygon(np.concatenate([above, below[::-1]]).astype(np.float32), WAVE)
 

@@ -198,4 +198,8 @@ def test_a_reader_that_has_gone_ends_the_program_quietly(monkeypatch: pytest.Mon
 
 def test_installed_commands_lead_here(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["scripts"] == {"avol": "avol.apps.cli:main", "avol-run": "avol.apps.cli:main_run"}
+    assert project["scripts"] == {
+        "avol": "avol.apps.cli:main",
+        "avol-run": "avol.apps.cli:main_run",
+        "avol-demo": "avol.apps.cli:main_demo",
+    }

@@ -317,7 +317,8 @@ def test_bundle_is_a_model_with_its_checkpoint(exported: Path, tmp_path: Path, m
     monkeypatch.setattr(synthetic_moments, "__kwdefaults__", {"scenes": 2})
     bundle(exported / "checkpoint.safetensors", tmp_path, threshold=0.3, calibration=calibration, notes={"by": "test"})
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["checkpoint.safetensors", "ranges.json", "spec.json", *(f"{role}.onnx" for role in GRAPHS)]
+        ["checkpoint.safetensors", "ranges.json", "spec.json", "audio.int8.onnx", "frame.int8.onnx"]
+        + [f"{role}.onnx" for role in GRAPHS]
     )
     with OnnxBackend(tmp_path) as backend:
         spec = backend.spec

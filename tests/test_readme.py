@@ -82,8 +82,8 @@ def test_every_command_exists(line: str) -> None:
         check_make(arguments)
     elif program == "pip":
         check_pip(arguments)
-    elif program == "avol-run":
-        parser_of("run").parse_args(arguments)
+    elif program in ("avol-run", "avol-demo"):
+        parser_of(program.removeprefix("avol-")).parse_args(arguments)
     else:
         assert program == "avol", f"a command that no test understands: {line}"
         parser_of(arguments[0]).parse_args(arguments[1:])

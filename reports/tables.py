@@ -1,0 +1,119 @@
+"""The words and tables of reports/README.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HEAD = """\
+# Report
+
+Made by `make report` from the results in this folder. What was trained: class-labelled photographs and sounds, real
+clips and synthetic scenes ([MODEL_CARD.md](../MODEL_CARD.md) lists the material). All pictures here are synthetic
+scenes of this repository. Brackets are 95 % bootstrap intervals over sources."""
+
+HISTORY = """\
+The report's Figure 2. Training batches alone: this run logged no validation, so no point of overfitting is marked."""
+
+VARIANTS = """\
+The report's Figure 3: full width, half the channels, half the convolutions, each learning from the same 2,016 pairs
+over and over on a CPU ([experiments](experiments/README.md))."""
+
+WEIGHTS = "The report's Figure 4: strongest kernels of both towers first."
+
+PANELS = """\
+The report's Figures 5 and 6: true pairs, one picture with two sounds, and sounds whose source is not in the
+picture."""
+
+LIMITS = """\
+## What cannot be compared
+
+- The report's 70.9 % is accuracy on pairs of frames and sounds of the same videos, against those of other videos.
+  The pairs above are made of photographs and sounds of one class, which is another task.
+- Published figures on VGG-SS, Flickr-SoundNet and MUSIC come from networks that learnt from 10,000 clips of
+  them and more, and hear three seconds of sound or more. `avol eval --protocol` measures a model by the same
+  rules, with controls beside it.
+- The systems' table above, where there is one, compares networks with each other on one small budget. It says
+  nothing about what each reaches with its authors' data."""
+
+# Figure -> words, control: a figure or a constant.
+ROWS = {
+    "composite_pairs_accuracy": ("Photograph with a sound of its class or of another: right answer", 0.5),
+    "composite_pairs_auc": ("… area under the ROC curve", 0.5),
+    "photograph_mosaics_right_quarter": ("Four photographs, one heard: right quarter", 0.25),
+    "clip_mosaics_right_quarter": ("Four real clips, one heard: right quarter", 0.25),
+    "clip_mosaics_peak_in_box": ("… and in that clip's box", None),
+    "clip_peak_in_box": ("Real clips: peak in the source's box", "clip_centre_in_box"),
+    "clip_iou": ("Real clips: IoU at least 0.5 by the median rule", "clip_iou_of_centred_disc"),
+    "own_sound_over_silence_auc": ("Own sound over silence, AUC", 0.5),
+    "own_sound_over_foreign_auc": ("Own sound over another class's, AUC", 0.5),
+}
+FOREIGN = {"clip_peak_in_box": "clip_peak_in_box_with_foreign_sound", "clip_iou": "clip_iou_with_foreign_sound"}
+
+
+def bundled_model(results: Mapping[str, Any]) -> str:
+    """Figures of the bundled model on the test part, each beside its control."""
+    figures = results["figures"]
+    lines = [
+        f"## The bundled model\n\n{results['model']['name']}, `{results['model']['sha256'][:12]}…`, "
+        f"{results['part']} part.\n",
+        "| Measure | Model | Control | With a foreign sound | Samples |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (words, control) in ROWS.items():
+        if name not in figures:
+            continue
+        beside = "" if control is None else _percent(figures[control]) if isinstance(control, str) else f"{control:.0%}"
+        foreign = _percent(figures[FOREIGN[name]]) if name in FOREIGN else ""
+        lines.append(f"| {words} | {_percent(figures[name])} | {beside} | {foreign} | {figures[name]['count']} |")
+    return "\n".join(lines)
+
+
+def by_class(results: Mapping[str, Any]) -> str:
+    """Right answers by class, the worst first."""
+    found = results["by_class"].get("composite_pairs_accuracy", {})
+    mosaics = results["by_class"].get("photograph_mosaics_right_quarter", {})
+    lines = ["## By class\n", "| Class | Pairs | n | Photograph mosaics | n |", "|---|---|---|---|---|"]
+    for label, figure in sorted(found.items(), key=lambda item: item[1]["value"]):
+        other = mosaics.get(label)
+        cells = f"{other['value']:.0%} | {other['count']}" if other else " | "
+        lines.append(f"| {label.replace('_', ' ')} | {figure['value']:.0%} | {figure['count']} | {cells} |")
+    return "\n".join(lines)
+
+
+def reliability(record: Mapping[str, Any]) -> str:
+    """What a calibration changed."""
+    before, after = (record[stage]["expected_calibration_error"] for stage in ("before", "after"))
+    return (
+        "Photographs and clips of the validation part, each with its own and a foreign sound. Expected calibration "
+        f"error {before:.1%} as bundled, {after:.1%} after `avol calibrate` on the same pairs; the threshold for `sounding` "
+        "travels with the model."
+    )
+
+
+def failures(counts: Mapping[str, tuple[int, int, int]]) -> str:
+    """How often which class fails."""
+    lines = [
+        "Synthetic scenes of two objects, one heard; the classes that fail most first, and of each the worst scenes.\n",
+        "| Class | Scenes | Peak beside the source | Score below the threshold |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {kind} | {n} | {beside} | {missed} |" for kind, (n, beside, missed) in counts.items()]
+    return "\n".join(lines)
+
+
+def systems(folder: Path) -> str:
+    """One row per system that was trained on the same data and budget; empty where none was."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/result.json"))]
+    if not found:
+        return ""
+    columns = list(found[0]["row"])
+    lines = ["## Systems\n", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += ["| " + " | ".join(str(result["row"].get(name, "")) for name in columns) + " |" for result in found]
+    return "\n".join(lines)
+
+
+def _percent(figure: Mapping[str, float]) -> str:
+    return f"{100 * figure['value']:.1f} % [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
