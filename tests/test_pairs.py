@@ -171,7 +171,7 @@ def test_steps_fall_into_epochs(step: int, clips: int, first: int, more: int) ->
 def test_fewer_videos_than_a_batch() -> None:
     with pytest.raises(AvolError, match=r"holds 7 source videos .* a batch takes 8; add videos or lower --batch"):
         source(replace(REPORT, batch=8))
-    with pytest.raises(AvolError, match="holds 1 source videos .* a batch takes 2; add videos with avol data prepare"):
+    with pytest.raises(AvolError, match=r"holds 1 source videos .* a batch takes 2; add videos with avol data prepare"):
         source(replace(REPORT, batch=2), [CLIPS[0], CLIPS[7]])
 
 
