@@ -19,11 +19,14 @@ def run(arguments: argparse.Namespace) -> int:
     import json
     import sys
 
+    from avol.runtime.atomic import AtomicOutput
     from avol.train.data.contact_sheet import write_contact_sheet
     from avol.train.data.inventory import lines_of, take_inventory
 
     if not 1 <= arguments.clips <= 1000:
         raise argparse.ArgumentError(None, "--clips must be from 1 to 1000")
+    if arguments.sheet is not None:
+        AtomicOutput(arguments.sheet)  # a mistake shows before the work
     inventory = take_inventory(arguments.folder)
     if arguments.json:
         print(json.dumps(inventory.record(), indent=2))

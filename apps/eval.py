@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 from avol.apps import eval_protocol
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from avol.runtime.spec import ModelSpec
-    from avol.train.evaluate import Localise
+    from avol.train.evaluate import Localise, Results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``avol eval``."""
+    parser.add_argument("model", type=Path, nargs="?", help="a checkpoint, or the folder of a run or an exported model")
     parser.add_argument(
-        "model", type=Path, nargs="?", help="a .safetensors checkpoint, or the folder of an exported model"
+        "data",
+        type=Path,
+        nargs="*",
+        help="made by avol data prepare, or with images.csv, audio.csv and videos.csv (these may be several)",
     )
-    parser.add_argument("data", type=Path, nargs="*", help="folders with images.csv, audio.csv and videos.csv")
     parser.add_argument("--part", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there as well")
     eval_protocol.add_arguments(parser)
@@ -36,23 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
     import json
 
     from avol.runtime.atomic import AtomicOutput, write_error
-    from avol.runtime.errors import AvolError
-    from avol.train.data.material import load_together
-    from avol.train.evaluate import CHANCE, Evaluator
+    from avol.train.evaluate import CHANCE
+    from avol.train.protocols.model import open_model
 
     output = None if arguments.json is None else AtomicOutput(arguments.json)  # a mistake shows before the work
-    spec, localise = _open(arguments.model)
-    labels = [name for name in spec.training.get("classes", "").split(", ") if name]
-    if not labels:
-        raise AvolError(f"{arguments.model}: its spec names no trained classes; evaluate a model trained with --data.")
-    material = load_together(arguments.data, part=arguments.part, spec=spec)
+    model = open_model(arguments.model)
+    spec = model.spec
+    results = _measure(arguments, spec, model.localise)
     data = ", ".join(map(str, arguments.data))
-    results = Evaluator(material, spec, labels).everything(localise)
-    if not results.figures:
-        raise AvolError(
-            f"{data}: its {arguments.part} part holds too little of the model's classes to measure; add "
-            "photographs, sounds or clips of four unlike ones."
-        )
     print(f"{arguments.model}: {spec.name} {spec.weights_sha256[:12]}, {arguments.part} part of {data}")
     for name, figure in results.figures.items():
         chance = f"  (chance {100 * CHANCE[name]:.0f} %)" if name in CHANCE else ""
@@ -76,26 +68,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _open(model: Path) -> tuple[ModelSpec, Localise]:
-    """A checkpoint runs in torch, an exported model in ONNX Runtime."""
-    if model.is_dir():
-        from avol.runtime.onnx_backend import OnnxBackend
-        from avol.runtime.system import AvolNetSystem
+def _measure(arguments: argparse.Namespace, spec: ModelSpec, localise: Localise) -> Results:
+    """The figures on prepared pairs, or on labelled material."""
+    from avol.runtime.errors import AvolError
+    from avol.train.data.classes import split_names
+    from avol.train.data.material import load_together
+    from avol.train.data.prepare_settings import is_prepared
+    from avol.train.evaluate import Evaluator
 
-        backend = OnnxBackend(model)
-        return backend.spec, AvolNetSystem(backend).localise_samples
-    import numpy as np
-    import torch
+    folders, part = arguments.data, arguments.part
+    if prepared := [folder for folder in folders if is_prepared(folder)]:
+        from avol.train.evaluate_pairs import evaluate_pairs
 
-    from avol.train.checkpoint import load_checkpoint
-
-    network = load_checkpoint(model)
-
-    def localise(frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.no_grad():
-            logits = network(torch.from_numpy(frames), torch.from_numpy(samples))
-        calibration = network.spec.calibration
-        probabilities = torch.sigmoid(logits * calibration.scale + calibration.bias)
-        return np.asarray(probabilities, dtype=np.float32)
-
-    return network.spec, localise
+        if len(folders) > 1:
+            raise AvolError(f"{prepared[0]}: prepared pairs are measured alone; name one folder at a time.")
+        return evaluate_pairs(prepared[0], part, spec, localise)
+    labels = split_names(spec.training.get("classes", ""))
+    if not labels:
+        raise AvolError(
+            f"{arguments.model}: its spec names no trained classes, so it can be measured on prepared pairs alone; "
+            "name a folder of avol data prepare."
+        )
+    results = Evaluator(load_together(folders, part=part, spec=spec), spec, labels).everything(localise)
+    if not results.figures:
+        raise AvolError(
+            f"{', '.join(map(str, folders))}: its {part} part holds too little of the model's classes to measure; add "
+            "photographs, sounds or clips of four unlike ones."
+        )
+    return results

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from avol.train.recipes import Recipe
 
+SCENES = 300
+LARGEST_SEED = 2**63 - 1  # that torch takes
+PAIR_OPTIONS = ("epochs", "batch", "pairs_per_clip")  # for prepared pairs alone
 EXAMPLES = """\
 examples:
   avol train                                        on synthetic scenes alone, into runs/avol-128-half-width/
@@ -47,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scenes",
         type=int,
-        default=300,
-        help="synthetic scenes to render; without --data at least 50 (default: %(default)s)",
+        metavar="N",
+        help=f"synthetic scenes to render; without --data at least 50 (default: {SCENES}; none with prepared pairs)",
     )
     parser.add_argument("--learning-rate", type=float, metavar="R", help="highest (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
@@ -66,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; gives the exit code."""
+    import sys
     from dataclasses import replace
 
     import torch
@@ -95,8 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         device=device,
         steps=arguments.steps,
-        scenes=arguments.scenes,
+        scenes=SCENES if arguments.scenes is None else arguments.scenes,
     )
+    for note in source.notes if team.leads else ():
+        print(f"avol train: {note}", file=sys.stderr)
     steps = train(
         build_network(replace(spec, training=source.training | training)),
         source.batch_at,
@@ -126,6 +132,23 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and not value >= least:  # not a number fails as well
             raise argparse.ArgumentError(None, f"--{name.replace('_', '-')} must be at least {least:g}")
+    if arguments.seed > LARGEST_SEED:
+        raise argparse.ArgumentError(None, f"--seed must be at most {LARGEST_SEED}")
+    if arguments.steps is not None and arguments.epochs is not None:
+        raise argparse.ArgumentError(None, "--steps and --epochs are two lengths of one run; give one of them")
+    _check_data_options(arguments)
+
+
+def _check_data_options(arguments: argparse.Namespace) -> None:
+    """Nothing that was asked for is passed over: some options go with prepared pairs alone, one with all else."""
+    from avol.train.data.prepare_settings import is_prepared
+
+    has_pairs = any(map(is_prepared, arguments.data))
+    pointless = ("scenes",) if has_pairs else PAIR_OPTIONS
+    given = [name for name in pointless if getattr(arguments, name) is not None]
+    if given:
+        needed = "does not go with" if has_pairs else "goes only with"
+        raise argparse.ArgumentError(None, f"--{given[0].replace('_', '-')} {needed} the pairs of avol data prepare")
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
@@ -165,7 +188,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0][:160]
         raise AvolError(f"--device {name}: cannot be used ({reason}); choose cpu or another.") from None
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -16,6 +16,7 @@ from avol.runtime.media.source import open_source
 from avol.runtime.media.video import VideoReader
 from avol.runtime.model_folder import bundled_sample
 from avol.runtime.spec import ModelSpec
+from avol.train.data.classes import split_names
 from avol.train.data.listing import list_videos
 from avol.train.data.material import load_material
 from avol.train.data.scene_pool import scene_moments
@@ -202,7 +203,7 @@ def _labelled_candidates(data: Path, spec: ModelSpec, part: str, limit: int, see
     """Frames of clips, and as many photographs with a recording of their class and one of another."""
     material = load_material(data, part=part, spec=spec)
     candidates = _clip_candidates([clip for clip in material.clips if clip.source_visible], spec)
-    labels = [name for name in spec.training.get("classes", "").split(", ") if name]
+    labels = split_names(spec.training.get("classes", ""))
     sets = TestSets(material, spec, labels, seed=seed)
     if not sets.has_pairs:
         return candidates

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from avol.runtime.errors import AvolError
-from avol.train.data.batch import Batch
+from avol.train.data.batch import Batch, TensorBatch
 from avol.train.data.batches import BatchPlan, BatchSource, photograph_labels
-from avol.train.data.classes import FAMILIES, MATCHES, match_table
+from avol.train.data.classes import FAMILIES, MATCHES, join_names, match_table, split_names
 from avol.train.data.cutouts import foreground_mask
+from avol.train.data.held_out import held_out_batches
 from avol.train.data.material import Clip, Material, Photograph, Sound, load_material, parse_boxes
 from avol.train.data.pictures import (
     Box,
@@ -181,6 +183,32 @@ def test_missing_list(broken: Path, name: str) -> None:
     assert_refused(broken, name, "no such list")
 
 
+def test_a_list_may_name_the_validation_part(broken: Path) -> None:
+    rows = read_list(broken / "images.csv")
+    named, trained = rows[0], next(row for row in rows[1:] if row["split"] == "train")
+    before = {part: files(load_material(broken, part=part, spec=SPEC)) for part in ("train", "validation")}
+    named["split"], trained["split"] = "validation", ""
+    write_list(broken / "images.csv", rows)
+    after = {part: files(load_material(broken, part=part, spec=SPEC)) for part in ("train", "validation", "test")}
+    assert after["validation"] == before["validation"] | {named["file"]}
+    assert after["train"] == before["train"] - {named["file"]}
+    assert named["file"] not in after["test"]
+
+
+def test_unknown_split_is_refused(broken: Path) -> None:
+    rows = read_list(broken / "audio.csv")
+    rows[3]["split"] = "Test"
+    write_list(broken / "audio.csv", rows)
+    assert_refused(broken, "audio.csv", rows[3]["file"], "'Test'", "train, validation, test")
+
+
+def test_lists_of_spreadsheets_begin_with_a_mark(broken: Path) -> None:
+    before = files(load_material(broken, part="test", spec=SPEC))
+    for name in ("images.csv", "audio.csv", "videos.csv"):
+        (broken / name).write_bytes(b"\xef\xbb\xbf" + (broken / name).read_bytes())
+    assert files(load_material(broken, part="test", spec=SPEC)) == before
+
+
 @pytest.mark.parametrize("name", ["images.csv", "audio.csv", "videos.csv"])
 def test_list_without_a_column(broken: Path, name: str) -> None:
     rows = read_list(broken / name)
@@ -216,6 +244,17 @@ def test_boxes_of_a_list() -> None:
     assert list(parse_boxes("")) == []
     assert list(parse_boxes("0,0.5,1.0,1|0.1,0.2,0.3,0.4")) == [(0, 0.5, 1, 1), (0.1, 0.2, 0.3, 0.4)]
     assert "box_x0y0x1y1_norm" in VIDEO_COLUMNS
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs", "Z"]), min_size=1)))
+def test_names_of_classes_survive_the_spec(names: list[str]) -> None:
+    assert split_names(join_names(names)) == names
+
+
+def test_names_of_classes_as_older_specs_have_them() -> None:
+    assert split_names("") == []
+    assert split_names("banjo, flute, trumpet") == ["banjo", "flute", "trumpet"]
+    assert join_names(["Violin, fiddle", "Banjo"]) == '"Violin, fiddle", Banjo'
 
 
 # --- cut-outs and pictures
@@ -638,3 +677,40 @@ def test_batch_of_scenes(pool: ScenePool) -> None:
     assert np.array_equal(batch.matches, batch.seen[0] @ batch.heard[0].T)
     assert np.array_equal(batch.samples, pool.draw_batch(rng(0)).samples)
     assert_well_formed(batch, batch.heard[0].shape[1])
+
+
+# --- held out, to validate with
+
+
+@pytest.fixture(scope="module")
+def held_out(folder: Path) -> list[TensorBatch]:
+    material = load_material(folder, part="test", spec=SPEC)
+    return held_out_batches(material, SPEC, PLAN, list(LABELS), torch.device("cpu"))
+
+
+def test_held_out_mosaics_ask_for_the_right_quarter(held_out: list[TensorBatch]) -> None:
+    asked = [batch for batch in held_out if batch.quarters is not None]
+    assert sum(len(batch.frames) for batch in asked) == 192
+    for batch in asked:
+        assert batch.quarters is not None
+        rows = zip(batch.frames.numpy(), batch.samples.numpy(), batch.quarters.tolist(), strict=True)
+        for frame, window, quarter in rows:
+            label = pitch_class(window)
+            assert label is not None
+            found = colour_of(label, frame).reshape(2, SIZE // 2, 2, SIZE // 2).sum(axis=(1, 3))
+            assert found.argmax() == quarter
+
+
+def test_held_out_batches_are_those_of_training_and_fixed(folder: Path, held_out: list[TensorBatch]) -> None:
+    plain = [batch for batch in held_out if batch.quarters is None]
+    assert len(plain) == 8
+    assert all((batch.matches & batch.known).any() and (~batch.matches & batch.known).any() for batch in plain)
+    material = load_material(folder, part="test", spec=SPEC)
+    again = held_out_batches(material, SPEC, PLAN, list(LABELS), torch.device("cpu"))
+    for one, other in zip(held_out, again, strict=True):
+        assert torch.equal(one.frames, other.frames)
+        assert torch.equal(one.samples, other.samples)
+    # Of three classes no mosaics of four are made, and one class is nothing to ask about.
+    fewer = held_out_batches(material, SPEC, PLAN, list(LABELS[:3]), torch.device("cpu"))
+    assert [batch.quarters for batch in fewer] == [None] * 8
+    assert held_out_batches(material, SPEC, PLAN, list(LABELS[:1]), torch.device("cpu")) == []

@@ -16,6 +16,7 @@ from avol.apps.cli import main
 from avol.train.checkpoint import save_checkpoint
 from avol.train.data.material import Material, load_material
 from avol.train.evaluate import Evaluator, Results
+from avol.train.evaluate_pairs import evaluate_pairs
 from avol.train.metrics import Figure
 from avol.train.network import build_network, preset_spec
 from material_factory import CLIP_BOX, COLOURS, HERTZ, LABELS, colour_of, pitch_class, write_material
@@ -183,6 +184,54 @@ def test_figure_reads_as_a_line() -> None:
     assert (figure.value, figure.count) == (0.75, 4)
     assert 0.5 <= figure.low <= 0.75 <= figure.high <= 1.0
     assert str(Figure(0.5, 0.25, 0.75, 12)) == " 50.0 %  [25.0, 75.0]  n=12"
+
+
+# --- prepared pairs
+
+
+@pytest.fixture(scope="module")
+def pairs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One clip of each class, all of them held out."""
+    out = tmp_path_factory.mktemp("pairs") / "pairs"
+    clips = [str(folder / "videos" / f"{label}-0.mkv") for label in LABELS]
+    assert main(["data", "prepare", *clips, "--out", str(out), "--split", "1:1000000:0", "--jobs", "1"]) == 0
+    return out
+
+
+def test_prepared_pairs_by_who_knows_and_who_guesses(pairs: Path) -> None:
+    known = evaluate_pairs(pairs, "validation", SPEC, oracle).figures
+    assert {name: (figure.value, figure.count) for name, figure in known.items()} == dict.fromkeys(
+        ("pairs_accuracy", "pairs_auc", "pairs_own_over_silence_auc"), (1.0, 4 * 8)
+    )
+    for localise in (constant, deaf):
+        assert {figure.value for figure in evaluate_pairs(pairs, "validation", SPEC, localise).figures.values()} == {
+            0.5
+        }
+
+
+def test_prepared_pairs_are_the_same_for_every_model(pairs: Path) -> None:
+    asked: list[list[bytes]] = [[], []]
+    for heard in asked:
+
+        def spy(frames: Frames, samples: Samples, heard: list[bytes] = heard) -> Maps:
+            heard.append(frames.tobytes() + samples.tobytes())
+            return constant(frames, samples)
+
+        evaluate_pairs(pairs, "validation", SPEC, spy)
+    assert asked[0] == asked[1]
+
+
+def test_command_measures_prepared_pairs_without_classes(
+    pairs: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder of a run will do."""
+    save_checkpoint(build_network(SPEC), SPEC, tmp_path / "checkpoint.safetensors")
+    assert main(["eval", str(tmp_path), str(pairs)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["pairs_accuracy", "pairs_auc", "pairs_own_over_silence_auc"]
+    assert all("(chance 50 %)" in line for line in lines[1:])
+    assert "fewer than two videos" in refused(capsys, tmp_path, pairs, "--part", "test")
+    assert "measured alone" in refused(capsys, tmp_path, pairs, folder)
 
 
 # --- the command

@@ -268,6 +268,22 @@ def test_the_history_draws_raw_values_averages_and_the_point(tmp_path: Path) -> 
     assert not any(line.get_gid() == "overfitting" for axes in draw_history([calm]).axes for line in axes.lines)
 
 
+def test_epochs_are_shown_where_they_were(tmp_path: Path) -> None:
+    """Ten epochs of ten steps, then of ninety, as in the report: no one factor turns steps into epochs."""
+    epochs = [(step, step / 10 if step <= 100 else 10 + (step - 100) / 90) for step in range(20, 1001, 20)]
+    records = [{"step": step, "loss": 1.0, "accuracy": 0.5, "epoch": epoch} for step, epoch in epochs]
+    figure = draw_history([read_history(write_log(tmp_path, records))])
+    figure.draw_without_rendering()
+    above = [axes for child in figure.axes for axes in child.child_axes if axes.get_xlabel() == "epoch"]
+    to_epoch, to_step = above[0]._functions  # type: ignore[attr-defined]
+    for step, epoch in ((0, 0), (50, 5), (100, 10), (190, 11), (1000, 20), (1090, 21)):
+        assert to_epoch(step) == pytest.approx(epoch)
+        assert to_step(epoch) == pytest.approx(step)
+    uncounted = [{"step": step, "loss": 1.0, "accuracy": 0.5, "epoch": 1.0} for step in (20, 40)]
+    figure = draw_history([read_history(write_log(tmp_path, uncounted))])
+    assert not any(axes.child_axes for axes in figure.axes)
+
+
 # Variants
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +21,19 @@ from torch import Tensor
 
 from avol.runtime.errors import AvolError
 from avol.train.anchors import ClassAnchors
-from avol.train.checkpoint import load_checkpoint
+from avol.train.board import Board
+from avol.train.checkpoint import load_checkpoint, read_checkpoint_spec, save_checkpoint
 from avol.train.data.batch import Batch, BatchAt, TensorBatch, seeded
+from avol.train.learner import Learner, StepResult
 from avol.train.loop import train
 from avol.train.network import AvolNet, preset_spec
 from avol.train.recipes import TrainingOptions, learning_rate_at
+from avol.train.run_log import Meter
+from avol.train.validation import ValidationAnswers
 
 SPEC = preset_spec("avol-128-half-width")
 KINDS = 3
+ADD, STEP = Meter.add, Learner.step  # as they are, for tests that stand in between
 OPTIONS = TrainingOptions(steps=6, learning_rate=2e-3, warmup_steps=2, checkpoint_every=3, log_every=2, seed=3)
 
 
@@ -149,6 +156,7 @@ def test_request_to_stop_finishes_the_step_and_saves_it(tmp_path: Path, number: 
         calls += 1
         if calls == 4:
             signal.raise_signal(number)
+            signal.raise_signal(number)  # as from a launcher that passes on what the terminal has sent already
 
     calls = 0
     handle = network.audio_tower.register_forward_hook(request_at_fourth)
@@ -158,6 +166,20 @@ def test_request_to_stop_finishes_the_step_and_saves_it(tmp_path: Path, number: 
     assert signal.getsignal(number) == before
     assert torch.load(tmp_path / "parts" / "state.pt", weights_only=True)["step"] == 4
     assert_equal(whole.state_dict(), run(tmp_path / "parts", network=small_network(seed=9)).state_dict())
+
+
+def test_second_request_to_stop_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def request_twice(self: Learner, step: int, batch: TensorBatch) -> StepResult:
+        if step == 4:
+            signal.raise_signal(signal.SIGINT)
+            monkeypatch.setattr("avol.train.loop.ONE_REQUEST_SECONDS", -1.0)  # as if it were later
+            signal.raise_signal(signal.SIGINT)
+        return STEP(self, step, batch)
+
+    monkeypatch.setattr(Learner, "step", request_twice)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3  # the last that was due
 
 
 def test_log_of_steps_made_again_is_dropped(tmp_path: Path) -> None:
@@ -197,6 +219,13 @@ def test_validation_is_logged_and_learns_nothing(tmp_path: Path) -> None:
     assert all(0 <= record["validation_accuracy"] <= 1 for record in validations)
 
 
+def test_progress_line_ends_at_the_last_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "6/6" in last
+    assert all(name in last for name in ("loss=", "accuracy=", "pairs/s="))
+
+
 def test_log_tells_how_fast_it_went(tmp_path: Path) -> None:
     run(tmp_path)
     for record in records(tmp_path):
@@ -204,11 +233,132 @@ def test_log_tells_how_fast_it_went(tmp_path: Path) -> None:
         assert 0 <= record["waiting_share"] <= 1
 
 
+def test_the_last_steps_are_logged_and_pairs_are_pictures_with_their_sounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+
+    def counting(self: Meter, result: StepResult, *, pairs: int) -> None:
+        counted.append(pairs)
+        ADD(self, result, pairs=pairs)
+
+    monkeypatch.setattr(Meter, "add", counting)
+    run(tmp_path, replace(OPTIONS, steps=5, log_every=3, epochs=lambda steps: steps / 2))
+    assert [(record["step"], record["epoch"]) for record in records(tmp_path)] == [(3, 1.5), (5, 2.5)]
+    assert counted == [2 * KINDS] * 5  # and not the 24 meetings of six pictures with four sounds
+
+
+def test_checkpoint_tells_the_steps_that_were_made(tmp_path: Path) -> None:
+    """Neither those planned when a run was cut off, nor those of a later, shorter order."""
+
+    def made() -> str:
+        return read_checkpoint_spec(tmp_path / "checkpoint.safetensors").training["steps"]
+
+    planned = replace(SPEC, training={"steps": "6"})
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path, network=AvolNet(planned, width=0.125), stop_at=5)
+    assert made() == "3"
+    run(tmp_path, network=AvolNet(planned, width=0.125))
+    assert made() == "6"
+    shorter = AvolNet(replace(SPEC, training={"steps": "2"}), width=0.125)
+    run(tmp_path, replace(OPTIONS, steps=2), network=shorter)
+    assert made() == "6"
+
+
+@pytest.mark.parametrize("when", [2, 5])
+def test_weights_that_are_no_numbers_are_never_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    """The step that spoils the network still has a loss: only the next one shows it, after the save."""
+
+    def spoiling(self: Learner, step: int, batch: TensorBatch) -> StepResult:
+        result = STEP(self, step, batch)
+        if step == when:
+            torch.nn.init.constant_(self.network.head.scale, math.nan)
+        return result
+
+    monkeypatch.setattr(Learner, "step", spoiling)
+    with pytest.raises(AvolError, match=f"no longer a number at step {when}") as caught:
+        run(tmp_path)
+    if when == 2:
+        assert str(caught.value).endswith("No checkpoint was written before.")
+        assert not (tmp_path / "checkpoint.safetensors").exists()
+    else:
+        assert str(caught.value).endswith("The last checkpoint is good.")
+        assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
+
+
+def test_short_batches_weigh_what_they_hold() -> None:
+    maps = torch.tensor([3.0, 1.0, -1.0, -2.0]).view(4, 1, 1, 1).expand(4, 1, 2, 2)
+    truth = torch.tensor([[True], [True], [True], [False]])
+    answers = ValidationAnswers()
+    for part, loss in ((slice(0, 3), 1.0), (slice(3, 4), 5.0)):
+        answers.add_pairs(loss, maps[part], truth[part], torch.ones_like(truth[part]))
+    quarters = torch.full((2, 2, 4, 4), -1.0)
+    quarters[0, 0, 3, 0], quarters[1, 1, 0, 0] = 1.0, 1.0
+    answers.add_quarters(quarters, torch.tensor([2, 1]))
+    assert answers.record() == {
+        "validation_loss": 2.0,
+        "validation_accuracy": pytest.approx((2 / 3 + 1) / 2),
+        "validation_auc": 1.0,
+        "validation_right_quarter": 0.5,
+    }
+
+
+@pytest.mark.parametrize("method", ["open", "add_scalar", "add_images"])
+def test_a_disk_that_fills_up_under_tensorboard_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    writer = pytest.importorskip("torch.utils.tensorboard.writer")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = threading.excepthook
+    monkeypatch.setattr(writer.SummaryWriter, "__init__" if method == "open" else method, full)
+    monkeypatch.setattr(writer.SummaryWriter, "close", lambda self: full() if method != "open" else None)
+    with pytest.raises(AvolError, match="tensorboard: cannot be written: No space left on device"):
+        run(tmp_path)
+    assert threading.excepthook is before
+
+
+def test_only_tensorboards_own_thread_is_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch.utils.tensorboard.writer")
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    board = Board(tmp_path, 0)
+    try:
+        hook = threading.excepthook
+        error = OSError(errno.ENOSPC, "No space left on device")
+        thread = type("Thread", (threading.Thread,), {"__module__": "tensorboard.summary.writer"})()
+        hook(threading.ExceptHookArgs((OSError, error, None, thread)))
+        assert told == []
+        other = threading.ExceptHookArgs((OSError, error, None, threading.Thread()))
+        hook(other)
+        assert told == [other]
+    finally:
+        board.close()
+
+
 def test_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     run(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     run(tmp_path, network=small_network(seed=99))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("content", [None, b"junk"])
+def test_finished_run_keeps_what_was_calibrated_and_restores_what_is_lost(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    network, path = run(tmp_path), tmp_path / "checkpoint.safetensors"
+    written = path.read_bytes()
+    save_checkpoint(network, replace(network.spec, threshold=0.25), path)
+    run(tmp_path, network=small_network(seed=99))
+    assert read_checkpoint_spec(path).threshold == 0.25
+    path.unlink() if content is None else path.write_bytes(content)
+    run(tmp_path, network=small_network(seed=99))
+    assert path.read_bytes() == written
 
 
 def test_seed_decides_the_batches(tmp_path: Path) -> None:
@@ -324,7 +474,7 @@ def test_full_disk_leaves_the_last_state(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(Path(__file__).parent)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.count("\n") == 1
-    assert result.stdout.startswith(f"{tmp_path}/state.pt: cannot be written")
+    assert result.stdout.startswith(f"{tmp_path}/state.pt: cannot be written: File too large")
     assert {name: (tmp_path / name).read_bytes() for name in kept} == before
 
 

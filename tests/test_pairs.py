@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from avol.runtime.errors import AvolError
 from avol.train.data.batch import TensorBatch
+from avol.train.data.epochs import Epochs
 from avol.train.data.pairs import PairSource
 from avol.train.data.variation import vary_frames, vary_samples, view_whole
 from avol.train.network import preset_spec
@@ -85,7 +86,7 @@ def test_true_pairs_are_of_one_moment_and_false_ones_of_two_videos() -> None:
 
 def test_every_clip_is_drawn_in_every_epoch() -> None:
     pairs = source()
-    steps = pairs.steps_of(0)
+    steps = pairs.epochs.steps_of(0)
     for epoch in range(3):
         drawn = [seen for step in range(steps) for seen, _ in seen_in(pairs.batch_at(epoch * steps + step))]
         assert set(drawn) == set(range(len(CLIPS)))
@@ -94,10 +95,11 @@ def test_every_clip_is_drawn_in_every_epoch() -> None:
 def test_later_stages_give_more_pairs() -> None:
     stages = (Stage(from_epoch=0, pairs_per_clip=1, augment=False), Stage(from_epoch=2, pairs_per_clip=9, augment=True))
     pairs = source(replace(REPORT, stages=stages))
-    assert [pairs.steps_of(epoch) for epoch in range(4)] == [2, 2, 12, 12]
+    assert [pairs.epochs.steps_of(epoch) for epoch in range(4)] == [2, 2, 12, 12]
     plain, varied = pairs.batch_at(3), pairs.batch_at(4)
-    assert len(torch.unique(plain.frames[0, :, :, 0])) == 1
-    assert len(torch.unique(varied.frames[0, :, :, 0])) > 1
+    # One colour over the whole of each picture, unless noise is in it.
+    assert plain.frames[..., 0].float().flatten(1).std(dim=1).max() == 0
+    assert varied.frames[..., 0].float().flatten(1).std(dim=1).max() > 0
 
 
 def test_all_pairs_of_a_batch_count_but_those_of_one_video() -> None:
@@ -121,7 +123,7 @@ def test_batch_depends_on_seed_and_step_alone(step: int, seed: int) -> None:
 
 
 def test_validation_pairs_are_fixed_and_balanced() -> None:
-    batches, again = source(seed=1).fixed_batches(20), source(seed=2).fixed_batches(20)
+    batches, again = (source(seed=seed).fixed_batches(20, 6) for seed in (1, 2))
     assert [len(batch.frames) for batch in batches] == [6, 6, 6, 2]
     assert sum(int(batch.matches.sum()) for batch in batches) == 10
     for one, other in zip(batches, again, strict=True):
@@ -130,9 +132,47 @@ def test_validation_pairs_are_fixed_and_balanced() -> None:
     assert {seen for batch in batches for seen, _ in seen_in(batch)} == set(range(len(CLIPS)))
 
 
+def test_validation_asks_what_training_asks() -> None:
+    """All pictures against all sounds where training does so: losses of two kinds could not be held side by side."""
+    (batch, *_) = source(ALL_PAIRS).fixed_batches(20, 6)
+    assert batch.matches.sum() == 6
+    assert int(batch.known.sum()) > 2 * 6
+
+
+def test_the_sound_alone_does_not_tell_true_from_false() -> None:
+    """A third of the clips are of one video: its sounds are heard in false pairs as often as in true ones."""
+    clips = [clip(0, video="long") for _ in range(8)]
+    clips += [clip(1 + number % 7, video=f"video-{number}") for number in range(16)]
+    pairs = source(replace(REPORT, batch=12), clips)
+    heard = {True: 0, False: 0}
+    for step in range(200):
+        batch = pairs.batch_at(step)
+        for (number, _), true in zip(heard_in(batch), batch.matches.diagonal().tolist(), strict=True):
+            heard[true] += number == 0
+    # 1,200 pairs of each kind, a third of them of that video; drawn from all other videos it would be a quarter.
+    assert heard[True] == pytest.approx(400, abs=50)
+    assert heard[False] == pytest.approx(400, abs=50)
+
+
+@given(step=st.integers(0, 10**12), clips=st.integers(2, 9), first=st.integers(1, 5), more=st.integers(1, 5))
+def test_steps_fall_into_epochs(step: int, clips: int, first: int, more: int) -> None:
+    stages = (
+        Stage(from_epoch=0, pairs_per_clip=first, augment=False),
+        Stage(from_epoch=3, pairs_per_clip=more, augment=True),
+    )
+    epochs = Epochs(clips=clips, batch=2, stages=stages)
+    epoch, rest = epochs.place(step)
+    assert 0 <= rest < epochs.steps_of(epoch)
+    assert epochs.first_step(epoch) + rest == step
+    assert epochs.first_step(epoch + 1) == epochs.first_step(epoch) + epochs.steps_of(epoch)
+    assert epochs.reached(epochs.first_step(epoch)) == epoch
+
+
 def test_fewer_videos_than_a_batch() -> None:
     with pytest.raises(AvolError, match=r"holds 7 source videos .* a batch takes 8; add videos or lower --batch"):
         source(replace(REPORT, batch=8))
+    with pytest.raises(AvolError, match=r"holds 1 source videos .* a batch takes 2; add videos with avol data prepare"):
+        source(replace(REPORT, batch=2), [CLIPS[0], CLIPS[7]])
 
 
 def test_sound_beyond_the_ends_is_silence() -> None:

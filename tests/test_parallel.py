@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import nn
 
+from avol.runtime.errors import AvolError
 from avol.train.parallel import Team, TeamBatchNorm2d, with_team_statistics
 
 # One run of the tests' small network; writes its losses, and its weights in the leading process.
 WORKER = """
-import sys
+import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
@@ -44,6 +45,8 @@ if stop_at == 0:
 def batch_or_stop(step):
     if step == stop_at:
         raise test_loop.InterruptedRunError
+    if stop_at == -2 and step == 2 and not team.leads:
+        os.kill(os.getpid(), signal.SIGTERM)
     return batch_at(step)
 validation = [batch_at(1000)]
 train(network, batch_or_stop, options, out, anchors=anchors, validation=validation, team=team)
@@ -122,8 +125,13 @@ def test_interrupted_team_goes_on(tmp_path: Path) -> None:
     assert whole.returncode == 0, whole.stderr
     assert worker(tmp_path / "parts", processes=2, stop_at=5).returncode != 0
     assert torch.load(tmp_path / "parts" / "state.pt", weights_only=True)["step"] == 3
-    assert worker(tmp_path / "parts", processes=2).returncode == 0
-    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    # Asked to stop, one process takes the other along: both make the same step, which is saved.
+    asked = worker(tmp_path / "asked", processes=2, stop_at=-2)
+    assert "KeyboardInterrupt" in asked.stderr
+    assert torch.load(tmp_path / "asked" / "state.pt", weights_only=True)["step"] in range(1, STEPS)
+    for name in ("parts", "asked"):
+        assert worker(tmp_path / name, processes=2).returncode == 0
+        assert losses(tmp_path / name) == losses(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -143,6 +151,15 @@ def test_team_statistics_keep_names_and_values() -> None:
     assert type(network[1][0]) is TeamBatchNorm2d
     assert network.state_dict().keys() == before.keys()
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_batch_for_more_processes_than_rows_is_one_line() -> None:
+    from avol.train.learner import Learner
+    from test_loop import OPTIONS, batch_at, small_network
+
+    learner = Learner(small_network(), None, OPTIONS, torch.device("cpu"), Team(0, 5))
+    with pytest.raises(AvolError, match="a batch of 6 pictures and 4 sounds is too little for 5 processes"):
+        learner.step(0, batch_at(0)(0))
 
 
 def test_without_torchrun_there_is_no_team(monkeypatch: pytest.MonkeyPatch) -> None:

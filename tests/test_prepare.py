@@ -406,6 +406,26 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half(
     assert run([films], tmp_path / "out").clips.total() == 4
 
 
+@pytest.mark.parametrize("left", ["shards", ".lock", ".prepared.0123abcd.partial.json"])
+def test_a_run_that_ended_before_it_wrote_the_settings_goes_on(films: Path, tmp_path: Path, left: str) -> None:
+    """Killed, or on a disk that was full from the start: what it left is no file of somebody else's."""
+    out = tmp_path / "out"
+    (out / "shards").mkdir(parents=True)
+    if left != "shards":
+        (out / left).write_text("{")
+    assert run([films], out).clips.total() == 4
+    assert not list(out.glob(".prepared.*"))
+
+
+def test_shards_without_settings_are_somebody_elses(films: Path, tmp_path: Path) -> None:
+    shard = tmp_path / "out" / "shards" / "train-0123456789abcdef.safetensors"
+    shard.parent.mkdir(parents=True)
+    shard.write_text("precious")
+    with pytest.raises(AvolError, match="holds other files"):
+        run([films], tmp_path / "out")
+    assert shard.read_text() == "precious"
+
+
 def test_what_gives_no_clip_is_named_and_counted(films: Path, tmp_path: Path) -> None:
     (films / "text.mp4").write_text("no film")
     (films / "empty.mp4").write_bytes(b"")

@@ -11,6 +11,8 @@ import torch
 
 from avol.apps import cli
 from avol.train.checkpoint import read_checkpoint_spec
+from avol.train.data.classes import split_names
+from material_factory import LABELS, read_list, write_list, write_material
 from media_factory import AudioTrack, VideoTrack, bursts, write_media
 
 VIDEOS = 12
@@ -56,9 +58,39 @@ def test_learns_from_prepared_pairs(pairs: Path, tmp_path: Path, recipe: str) ->
     assert steps == 2 * -(-int(spec.training["clips"]) // 4)
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert {"validation_loss", "validation_accuracy"} <= records[-1].keys()
+    assert records[-1]["step"] == steps
+    assert [record["epoch"] for record in records if "epoch" in record][-1] == 2
     # The same command finds the run finished; another recipe, another run.
     assert train(tmp_path / "run", *arguments) == 0
     assert train(tmp_path / "run", *arguments, "--learning-rate", "0.5") == 1
+
+
+@pytest.mark.slow
+def test_labelled_material_is_validated_and_what_is_not_learnt_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clips of four classes, some of them held out by the list, and photographs of a fifth, which are too few."""
+    folder = write_material(tmp_path / "material", photographs=4, sounds=4, clips=2)
+    videos, images = read_list(folder / "videos.csv"), read_list(folder / "images.csv")
+    for row in videos:
+        row["split"] = row["split"].replace("test", "validation")
+    for row in images[:3]:
+        row["class"] = "Violin, fiddle"
+    write_list(folder / "videos.csv", videos)
+    write_list(folder / "images.csv", images)
+    out = tmp_path / "run"
+    assert train(out, "--data", folder, "--steps", 2, "--scenes", 0) == 0
+    assert "1 classes are not learnt (Violin, fiddle): each needs clips, or sounds and 30" in capsys.readouterr().err
+    last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+    assert {"step", "validation_loss", "validation_accuracy", "validation_auc"} <= last.keys()
+    spec = read_checkpoint_spec(out / "checkpoint.safetensors")
+    assert split_names(spec.training["classes"]) == list(LABELS)
+    # One class alone is nothing to learn from.
+    for name in ("images", "audio", "videos"):
+        rows = [row for row in read_list(folder / f"{name}.csv") if row["class"] == "banjo"]
+        write_list(folder / f"{name}.csv", rows)
+    alone = one_line(capsys, tmp_path / "alone", "--data", folder, "--scenes", 0)
+    assert f"{folder}: the material holds one class that is both seen and heard" in alone
 
 
 def one_line(capsys: pytest.CaptureFixture[str], out: Path, *arguments: object) -> str:
@@ -91,6 +123,26 @@ def test_usage_mistakes(tmp_path: Path, option: tuple[str, str]) -> None:
     with pytest.raises(SystemExit) as caught:
         train(tmp_path / "run", *option)
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--scenes", 50), "--scenes does not go with the pairs"),
+        (("--steps", 3, "--epochs", 3), "give one of them"),
+        (("--seed", 2**63), "--seed must be at most"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: tuple[object, ...], said: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        train(tmp_path / "run", "--data", pairs, *given)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train(tmp_path / "run", "--batch", 8)
+    assert "--batch goes only with the pairs" in capsys.readouterr().err
 
 
 def test_another_run_shows_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from avol.runtime.errors import AvolError
 from avol.runtime.spec import Calibration, ModelSpec
+from avol.train.data.classes import split_names
 from avol.train.data.material import Material, load_together
 from avol.train.data.pictures import frame_view
 from avol.train.data.shards import ClipStore, is_prepared
@@ -200,7 +201,7 @@ def _truth(pairs: ScoredPairs) -> Values:
 
 def _labelled_questions(material: Material, spec: ModelSpec) -> dict[str, TestSet]:
     """Photographs and clips of the classes that the model was trained on; of all where its spec names none."""
-    trained = [name for name in spec.training.get("classes", "").split(", ") if name]
+    trained = split_names(spec.training.get("classes", ""))
     found = {p.label for p in material.photographs} | {clip.label for clip in material.clips}
     sets = TestSets(material, spec, trained or sorted(found), seed=1)
     return {

@@ -25,7 +25,7 @@ def save_checkpoint(network: AvolNet, spec: ModelSpec, path: Path, *, half: bool
     Raises:
         AvolError: ``path`` cannot be written (what was there stays), or a weight is too large for half precision.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = _weights_of(network)
     if half:
         state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
         if large := [name for name, tensor in state.items() if tensor.isinf().any()]:
@@ -39,6 +39,18 @@ def save_checkpoint(network: AvolNet, spec: ModelSpec, path: Path, *, half: bool
             raise write_error(path, error) from None
         output.commit()
     return spec
+
+
+def holds_weights_of(path: Path, network: AvolNet) -> bool:
+    """Whether a readable checkpoint with a network's very weights is there, whatever else its spec says."""
+    try:
+        return read_checkpoint_spec(path).weights_sha256 == _hash_weights(_weights_of(network))
+    except AvolError:
+        return False
+
+
+def _weights_of(network: AvolNet) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
 def read_checkpoint_spec(path: Path) -> ModelSpec:

@@ -22,6 +22,7 @@ from avol.train.metrics import (
     median_rule_iou,
     peak_position,
     point_in_boxes,
+    quarter_of,
 )
 from avol.train.test_sets import MOSAIC_TILES, TestSet, TestSets
 
@@ -41,6 +42,9 @@ CHANCE = {
     "clip_mosaics_right_quarter": 1 / MOSAIC_TILES,
     "own_sound_over_silence_auc": 0.5,
     "own_sound_over_foreign_auc": 0.5,
+    "pairs_accuracy": 0.5,
+    "pairs_auc": 0.5,
+    "pairs_own_over_silence_auc": 0.5,
 }
 
 
@@ -163,11 +167,7 @@ def _peaks(maps: Maps) -> list[Point]:
 
 
 def _right_quarters(peaks: list[Point], asked: TestSet) -> list[float]:
-    return [float(_quarter_of(peak) == quarter) for peak, quarter in zip(peaks, asked.quarters, strict=True)]
-
-
-def _quarter_of(point: Point) -> int:
-    return 2 * int(point[1] >= 0.5) + int(point[0] >= 0.5)
+    return [float(quarter_of(peak) == quarter) for peak, quarter in zip(peaks, asked.quarters, strict=True)]
 
 
 def _peaks_in_boxes(maps: Maps, asked: TestSet) -> list[float]:

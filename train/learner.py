@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from avol.runtime.atomic import AtomicOutput
+from avol.runtime.atomic import AtomicOutput, write_error
 from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import CHECKPOINT_FILE
 from avol.train.anchors import ClassAnchors
@@ -21,6 +22,7 @@ from avol.train.losses import balanced_accuracy
 from avol.train.network import AvolNet
 from avol.train.parallel import Team, with_team_statistics
 from avol.train.recipes import TrainingOptions, learning_rate_at
+from avol.train.validation import ValidationAnswers
 
 LARGEST_GRADIENT = 5.0  # norm; a rare hard batch does not undo a hundred others
 STATE_FILE = "state.pt"
@@ -53,7 +55,15 @@ class Learner:
         """Learn from one batch.
 
         Where the loss or its gradient is no longer a number, nothing is learnt and the loss given is NaN.
+
+        Raises:
+            AvolError: fewer rows than processes.
         """
+        if min(len(batch.frames), len(batch.samples)) < self.team.size:
+            raise AvolError(
+                f"torchrun: a batch of {len(batch.frames)} pictures and {len(batch.samples)} sounds is too little for "
+                f"{self.team.size} processes; start fewer, or raise --batch."
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self.options)
         grid, vector = self.embed(batch)
@@ -68,6 +78,9 @@ class Learner:
         # The towers work on rows, of which each process has some; head and anchors see all rows in every process.
         for tower in (self.network.frame_tower, self.network.audio_tower):
             self.team.sum_gradients(tower)
+        for shared in (self.network.head, self.anchors):
+            if shared is not None:
+                self.team.take_gradients(shared)
         gradient_norm = nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         if not math.isfinite(total.item() + gradient_norm.item()):
             return StepResult(math.nan, math.nan, logits.detach())
@@ -89,18 +102,23 @@ class Learner:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[TensorBatch]) -> dict[str, float]:
-        """Mean loss and balanced accuracy of fixed batches, in evaluation mode (running statistics, no learning)."""
+        """Answers to fixed batches, in evaluation mode (running statistics, no learning).
+
+        Returns:
+            ``validation_loss`` (mean over pictures), ``validation_accuracy`` (balanced, over the pairs of all batches),
+            ``validation_auc``, and ``validation_right_quarter`` of batches that ask for that.
+        """
         self.network.eval()
-        losses, accuracies = [], []
+        answers = ValidationAnswers()
         for batch in batches:
             logits = self.network.head.all_pairs(*self.embed(batch))
-            losses.append(self.options.loss_function(logits, batch.matches, known=batch.known).item())
-            accuracies.append(balanced_accuracy(logits, batch.matches, batch.known))
+            if batch.quarters is not None:
+                answers.add_quarters(logits, batch.quarters)
+            else:
+                loss = self.options.loss_function(logits, batch.matches, known=batch.known).item()
+                answers.add_pairs(loss, logits, batch.matches, batch.known)
         self.network.train()
-        return {
-            "validation_loss": sum(losses) / len(losses),
-            "validation_accuracy": sum(accuracies) / len(accuracies),
-        }
+        return answers.record()
 
     def resume(self, out: Path) -> int:
         """Take up the run in ``out``, if there is one; gives the number of steps already made.
@@ -121,6 +139,11 @@ class Learner:
             raise AvolError(f"{out}: holds a run on other classes; choose another --out.") from None
         return int(state["step"])
 
+    def is_finite(self) -> bool:
+        """Whether all of the network is numbers: the step after the one that spoilt it would show it, too late."""
+        tensors = (tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point())
+        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
     def save(self, step: int, out: Path) -> None:
         """One file holds all that the next run needs, so that no kill can leave two halves of different steps.
 
@@ -136,17 +159,20 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
         }
         with AtomicOutput(out / STATE_FILE) as output:
+            buffer = io.BytesIO()  # written by torch itself, a full disk would be a fault of its ZIP container
+            torch.save(state, buffer)
             try:
-                torch.save(state, output.temporary)
-            except (OSError, RuntimeError) as error:
-                reason = str(error).splitlines()[0]
-                raise AvolError(f"{output.path}: cannot be written ({reason}); free space, run again.") from None
+                output.temporary.write_bytes(buffer.getbuffer())
+            except OSError as error:
+                raise write_error(output.path, error) from None
             output.commit()
-        self.save_checkpoint(out)
+        self.save_checkpoint(step, out)
 
-    def save_checkpoint(self, out: Path) -> None:
-        """The network alone, as it is used."""
-        save_checkpoint(self.network, self.network.spec, out / CHECKPOINT_FILE)
+    def save_checkpoint(self, step: int, out: Path) -> None:
+        """The network alone, as it is used; its spec says how many steps were made, not how many are asked for."""
+        spec = self.network.spec
+        spec = replace(spec, training=spec.training | {"steps": str(step)})
+        save_checkpoint(self.network, spec, out / CHECKPOINT_FILE)
 
 
 def read_run(out: Path, preset: str, training: dict[str, str]) -> dict[str, Any] | None:

@@ -14,15 +14,18 @@ import torch
 from tqdm import tqdm
 
 from avol.runtime.errors import AvolError
+from avol.runtime.model_folder import CHECKPOINT_FILE
 from avol.train.anchors import ClassAnchors
+from avol.train.checkpoint import holds_weights_of
 from avol.train.data.batch import BatchAt, TensorBatch
-from avol.train.learner import Learner
+from avol.train.learner import STATE_FILE, Learner
 from avol.train.network import AvolNet
 from avol.train.parallel import Team
 from avol.train.recipes import TrainingOptions, learning_rate_at
 from avol.train.run_log import Meter, RunLog
 
 CPU = torch.device("cpu")
+ONE_REQUEST_SECONDS = 1.0
 
 
 def train(
@@ -64,14 +67,15 @@ def train(
     first_step = learner.resume(out)
     team.wait()  # until all have read the state, before one writes the next
     if first_step >= options.steps:
-        if team.leads:
-            learner.save_checkpoint(out)  # the run may have been cut off between its state and its checkpoint
+        # The run may have been cut off between its state and its checkpoint; one that was calibrated since stays.
+        if team.leads and not holds_weights_of(out / CHECKPOINT_FILE, network):
+            learner.save_checkpoint(first_step, out)
         network.eval()
         return first_step
     with (
         RunLog(out, first_step, active=team.leads) as log,
         Prefetch(batch_at, options.drawing_threads) as prefetch,
-        _StopRequest(active=team.size == 1) as stop,  # processes of a team would stop at different steps
+        _StopRequest() as stop,
     ):
         _learn(learner, prefetch, range(first_step, options.steps), validation, out, log, stop)
     network.eval()
@@ -88,39 +92,52 @@ def _learn(
     stop: _StopRequest,
 ) -> None:
     options, meter = learner.options, Meter()
-    bar = tqdm(
-        prefetch.batches(steps), total=options.steps, initial=steps.start, unit="step", disable=not learner.team.leads
-    )
-    for step, batch in zip(steps, bar, strict=False):
-        result, made, last = learner.step(step, batch), step + 1, step + 1 == options.steps
-        if not math.isfinite(result.loss):
-            raise AvolError(
-                f"{out}: the loss is no longer a number at step {step}; lower --learning-rate. The last checkpoint is "
-                "good."
-            )
-        meter.add(result, pairs=int(batch.known.sum()))
-        if made % options.log_every == 0:
-            record = meter.record(learning_rate_at(step, options), waited_seconds=prefetch.take_waited_seconds())
-            log.add(made, record)
-            bar.set_postfix(loss=f"{record['loss']:.3f}", accuracy=f"{record['accuracy']:.3f}", refresh=False)
-        if validation and (made % options.validate_every == 0 or last):
-            log.add(made, learner.validate(validation))
-            meter.restart()
-        if (made % options.checkpoint_every == 0 or last or stop.asked) and learner.team.leads:
-            learner.save(made, out)
-            log.add_pictures(made, batch.frames, result.logits, batch.matches)
-            meter.restart()
-        if stop.asked and not last:
-            raise KeyboardInterrupt
+    with tqdm(total=options.steps, initial=steps.start, unit="step", disable=not learner.team.leads) as bar:
+        for step, batch in zip(steps, prefetch.batches(steps), strict=True):
+            result, made, last = learner.step(step, batch), step + 1, step + 1 == options.steps
+            stopping = learner.team.any(stop.asked, learner.device)  # all at the same step
+            saving = made % options.checkpoint_every == 0 or last or stopping
+            if not math.isfinite(result.loss) or (saving and not learner.is_finite()):
+                raise _no_number(out, step)
+            meter.add(result, pairs=len(batch.frames))
+            if made % options.log_every == 0 or last:
+                record = meter.record(learning_rate_at(step, options), waited_seconds=prefetch.take_waited_seconds())
+                log.add(made, record | options.epoch_at(made))
+                bar.set_postfix(_shown(record), refresh=False)
+            bar.update()
+            if validation and (made % options.validate_every == 0 or last):
+                log.add(made, learner.validate(validation))
+                meter.restart()
+            if saving and learner.team.leads:
+                learner.save(made, out)
+                log.add_pictures(made, batch.frames, result.logits, batch.matches)
+                meter.restart()
+            if stopping and not last:
+                raise KeyboardInterrupt
+
+
+def _no_number(out: Path, step: int) -> AvolError:
+    kept = "The last checkpoint is good" if (out / STATE_FILE).is_file() else "No checkpoint was written before"
+    return AvolError(f"{out}: the loss is no longer a number at step {step}; lower --learning-rate. {kept}.")
+
+
+def _shown(record: dict[str, float]) -> dict[str, str]:
+    """For the progress line, which shows steps and the time left itself."""
+    shown = {name: f"{record[name]:.3f}" for name in ("loss", "accuracy")}
+    return shown | {"pairs/s": f"{record['pairs_per_second']:.0f}"}
 
 
 class _StopRequest:
-    """Ctrl-C or a request to end lets the step be finished and saved; a second one ends the program at once."""
+    """Ctrl-C or a request to end lets the step be finished and saved; a second one ends the program at once.
 
-    def __init__(self, *, active: bool) -> None:
-        self.asked = False
+    Under ``torchrun`` one Ctrl-C arrives twice, from the terminal and from the launcher: what comes within a second is
+    the same one.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.since = False, 0.0
         self.signals = (signal.SIGINT, signal.SIGTERM)
-        self.active = active and threading.current_thread() is threading.main_thread()
+        self.active = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> _StopRequest:
         if self.active:
@@ -133,9 +150,11 @@ class _StopRequest:
                 signal.signal(number, handler)
 
     def _ask(self, number: int, frame: object) -> None:
-        if self.asked:
+        now = time.monotonic()
+        if self.asked and now - self.since > ONE_REQUEST_SECONDS:
             raise KeyboardInterrupt
-        self.asked = True
+        if not self.asked:
+            self.asked, self.since = True, now
 
 
 class Prefetch:

@@ -57,6 +57,25 @@ class Team:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def take_gradients(self, module: nn.Module) -> None:
+        """Take the leader's gradients of a module that sees all rows in every process.
+
+        Every process has computed the same; where a device sums in no fixed order, the last digits differ, and the
+        copies of the module would drift apart.
+        """
+        if self.size > 1:
+            for parameter in module.parameters():
+                if parameter.grad is not None:
+                    dist.broadcast(parameter.grad, src=0)
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether the flag is up in any of the processes; all get the same answer."""
+        if self.size == 1:
+            return flag
+        raised = torch.tensor(int(flag), device=device)
+        dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+        return bool(raised.item())
+
     def wait(self) -> None:
         """Until all are here."""
         if self.size > 1:

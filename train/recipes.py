@@ -7,6 +7,7 @@ compute. Both work on pairs cut from videos (:mod:`avol.train.data.pairs`); labe
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -89,6 +90,7 @@ class TrainingOptions:
         anchor_weight: of the class anchors in the loss at the start; falls to a fifth of it.
         validate_every: steps between two validations.
         drawing_threads: how many batches are made at a time, beside the learning.
+        epochs: which epoch a number of steps reaches, as a fraction; None where there are no epochs.
     """
 
     steps: int = 3000
@@ -106,6 +108,11 @@ class TrainingOptions:
     validate_every: int = 200
     log_every: int = 20
     drawing_threads: int = 1
+    epochs: Callable[[int], float] | None = None
+
+    def epoch_at(self, steps: int) -> dict[str, float]:
+        """For the log: passes over the data after so many steps, where these are counted."""
+        return {} if self.epochs is None else {"epoch": round(self.epochs(steps), 4)}
 
     @property
     def loss_function(self) -> LossFunction:
@@ -121,7 +128,7 @@ def learning_rate_at(step: int, options: TrainingOptions) -> float:
     """Linear warm-up, then half a cosine down to zero, or stairs."""
     warmup = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
     if options.decay == "steps":
-        stairs = sum(step >= decay_step for decay_step in options.decay_steps)
+        stairs = bisect_right(options.decay_steps, step)
         return float(options.learning_rate * warmup * DECAY**stairs)
     progress = min(1.0, step / options.steps)
     return options.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * progress))

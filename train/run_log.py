@@ -1,11 +1,11 @@
-"""What a run tells: ``log.jsonl``, and the same with pictures for TensorBoard where that is installed."""
+"""What a run tells: ``log.jsonl``, and the same with pictures for TensorBoard."""
 
 from __future__ import annotations
 
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avol.runtime.atomic import AtomicOutput, write_error
+from avol.train.board import Board
 
 if TYPE_CHECKING:
     from avol.train.learner import StepResult
@@ -30,40 +31,33 @@ class RunLog:
     """
 
     def __init__(self, out: Path, first_step: int, *, active: bool = True) -> None:
-        self.path, self.active = out / LOG_FILE, active
-        self.writer: Any = None
-        if not active:
-            return
-        _drop_lines_after(self.path, first_step)
-        try:
-            from torch.utils.tensorboard.writer import SummaryWriter
-        except ImportError:
-            return
-        self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=first_step + 1)
+        self.path = out / LOG_FILE
+        self.board: Board | None = None
+        if active:
+            _drop_lines_after(self.path, first_step)
+            self.board = Board(out, first_step)
 
     def __enter__(self) -> RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.writer is not None:
-            self.writer.close()
+        if self.board is not None:
+            self.board.close()
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """One record of the step."""
-        if not self.active:
+        if self.board is None:
             return
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
         except OSError as error:
             raise write_error(self.path, error) from None
-        if self.writer is not None:
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, step)
+        self.board.add_scalars(step, values)
 
     def add_pictures(self, step: int, frames: Tensor, logits: Tensor, matches: Tensor) -> None:
         """Pictures of a batch, each with the map of a sound that belongs to it, for TensorBoard."""
-        if self.writer is None:
+        if self.board is None:
             return
         chosen = torch.nonzero(matches.any(dim=1)).flatten()[:PICTURES]
         if len(chosen) == 0:
@@ -71,7 +65,7 @@ class RunLog:
         sounds = matches[chosen].int().argmax(dim=1)
         maps = logits[chosen, sounds].sigmoid().float().cpu().numpy()
         pictures = [_overlay(frame, found) for frame, found in zip(frames[chosen].cpu().numpy(), maps, strict=True)]
-        self.writer.add_images("true pairs", np.stack(pictures), step, dataformats="NHWC")
+        self.board.add_pictures(step, "true pairs", np.stack(pictures))
 
 
 def _overlay(frame: NDArray[np.uint8], found: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -129,7 +123,10 @@ class Meter:
         self.pairs, self.seconds, self.since = self.pairs + pairs, self.seconds + now - self.since, now
 
     def record(self, learning_rate: float, *, waited_seconds: float) -> dict[str, float]:
-        """Means, pairs a second, and the share of the time that was spent waiting for batches."""
+        """Means, pairs a second, and the share of the time that was spent waiting for batches.
+
+        A pair is a picture with its sound; that a batch holds all pictures against all sounds makes it no more pairs.
+        """
         record = {
             "loss": float(np.mean(self.losses)),
             "accuracy": float(np.mean(self.accuracies)),

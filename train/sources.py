@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +12,11 @@ from avol.runtime.errors import AvolError
 from avol.runtime.spec import ModelSpec
 from avol.train.anchors import ClassAnchors
 from avol.train.data.batch import BatchAt, TensorBatch, seeded
-from avol.train.data.batches import BatchPlan, BatchSource
-from avol.train.data.material import load_together
+from avol.train.data.batches import FEWEST_PHOTOGRAPHS, BatchPlan, BatchSource
+from avol.train.data.classes import join_names
+from avol.train.data.epochs import Epochs
+from avol.train.data.held_out import held_out_batches, held_out_scenes
+from avol.train.data.material import Material, load_together
 from avol.train.data.pairs import PairSource
 from avol.train.data.scene_pool import ScenePool
 from avol.train.data.shards import ClipStore, is_prepared
@@ -21,6 +24,7 @@ from avol.train.recipes import DECAY_EPOCHS, Recipe, TrainingOptions
 from avol.train.scenes import KINDS
 
 VALIDATION_PAIRS = 1024
+LABELS_SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,8 @@ class Source:
     """Batches by step, how many make up the run, fixed batches to validate with, and what the spec says of it all.
 
     Attributes:
-        epoch_ends: steps at which epochs end, as far as the run goes; empty where there are no epochs.
+        epochs: how steps fall into epochs, where there are any.
+        notes: what the user should know of the data, in a line each.
     """
 
     batch_at: BatchAt
@@ -36,7 +41,8 @@ class Source:
     validation: list[TensorBatch]
     training: dict[str, str]
     anchors: ClassAnchors | None = None
-    epoch_ends: tuple[int, ...] = ()
+    epochs: Epochs | None = None
+    notes: tuple[str, ...] = ()
 
 
 def open_training_source(
@@ -77,14 +83,53 @@ def open_training_source(
         assert pool is not None
         anchors = ClassAnchors(len(KINDS), spec.embedding_size)
         batch_at = seeded(pool.draw_batch, seed, device)
-        return Source(batch_at=batch_at, steps=steps, validation=[], training=training, anchors=anchors)
-    material = load_together(folders, part="train", spec=spec)
-    source = BatchSource(material, pool, spec, BatchPlan())
-    training |= {"classes": ", ".join(source.trained_labels), "photographs": str(len(material.photographs))}
+        validation = held_out_scenes(spec, device)
+        return Source(batch_at=batch_at, steps=steps, validation=validation, training=training, anchors=anchors)
+    return _labelled(folders, spec, pool, seed=seed, device=device, steps=steps, training=training)
+
+
+def _labelled(
+    folders: Sequence[Path],
+    spec: ModelSpec,
+    pool: ScenePool | None,
+    *,
+    seed: int,
+    device: torch.device,
+    steps: int,
+    training: dict[str, str],
+) -> Source:
+    material, plan = load_together(folders, part="train", spec=spec), BatchPlan()
+    named = ", ".join(map(str, folders))
+    try:
+        source = BatchSource(material, pool, spec, plan)
+    except AvolError as error:
+        raise AvolError(f"{named}: {error}") from None
+    labels = source.trained_labels
+    training |= {"classes": join_names(labels), "photographs": str(len(material.photographs))}
     training |= {"sounds": str(len(material.sounds)), "clips": str(len(material.clips))}
     anchors = ClassAnchors(len(source.index), spec.embedding_size)
+    held_out = load_together(folders, part="validation", spec=spec)
+    validation = held_out_batches(held_out, spec, plan, labels, device)
+    notes = [f"{named}: {line}" for line in _gaps(source, material, validation)]
     batch_at = seeded(source.draw, seed, device)
-    return Source(batch_at=batch_at, steps=steps, validation=[], training=training, anchors=anchors)
+    return Source(
+        batch_at=batch_at, steps=steps, validation=validation, training=training, anchors=anchors, notes=tuple(notes)
+    )
+
+
+def _gaps(source: BatchSource, material: Material, validation: Sequence[TensorBatch]) -> Iterator[str]:
+    """What of the material is not learnt from, and what cannot be validated."""
+    everything = {item.label for item in material.photographs} | {item.label for item in material.sounds}
+    everything |= {clip.label for clip in material.clips}
+    heard = {sound for label in source.trained_labels for sound in source.heard_for[label]}
+    if unused := sorted(everything - {*source.trained_labels, *heard}):
+        shown = ", ".join(unused[:LABELS_SHOWN]) + (" ..." if len(unused) > LABELS_SHOWN else "")
+        yield (
+            f"{len(unused)} classes are not learnt ({shown}): each needs clips, or sounds and {FEWEST_PHOTOGRAPHS} "
+            "photographs."
+        )
+    if not validation:
+        yield "the validation part holds no two classes; the run is not validated."
 
 
 def _pairs(
@@ -95,19 +140,32 @@ def _pairs(
         source = PairSource(clips, spec, recipe, seed=seed, device=device)
     except AvolError as error:
         raise AvolError(f"{folder}: {error}") from None
-    ends = [source.steps_of(0)]
-    while ends[-1] < steps if steps is not None else len(ends) < recipe.epochs:
-        ends.append(ends[-1] + source.steps_of(len(ends)))
-    total = steps if steps is not None else ends[-1]
-    held_out = ClipStore(folder, part="validation", spec=spec)
-    validation = []
+    total = steps if steps is not None else source.epochs.first_step(recipe.epochs)
+    # A copy in another container is another file, and may have come into another part.
+    learnt = {clip.record.content_digest for clip in clips}
+    stored = ClipStore(folder, part="validation", spec=spec)
+    held_out = [clip for clip in stored if clip.record.content_digest not in learnt]
+    notes, validation = [], []
+    if copies := len(stored) - len(held_out):
+        notes.append(f"{folder}: {copies} clips of the validation part are learnt from in copies; they are left out.")
     if len({clip.video_id for clip in held_out}) > 1:
         fixed = PairSource(held_out, spec, replace(recipe, batch=2), seed=0, device=device)
-        fixed.recipe = replace(recipe, batch=min(64, recipe.batch))
-        validation = fixed.fixed_batches(min(VALIDATION_PAIRS, 8 * len(held_out)))
-    training = {"steps": str(total), "clips": str(len(clips))}
+        validation = fixed.fixed_batches(min(VALIDATION_PAIRS, 8 * len(held_out)), min(64, recipe.batch))
+    else:
+        notes.append(f"{folder}: the validation part holds fewer than two videos; the run is not validated.")
+    training = {
+        "steps": str(total),
+        "clips": str(len(clips)),
+        "batch": str(recipe.batch),
+        "pairs_per_clip": ", ".join(str(stage.pairs_per_clip) for stage in recipe.stages),
+    }
     return Source(
-        batch_at=source.batch_at, steps=total, validation=validation, training=training, epoch_ends=tuple(ends)
+        batch_at=source.batch_at,
+        steps=total,
+        validation=validation,
+        training=training,
+        epochs=source.epochs,
+        notes=tuple(notes),
     )
 
 
@@ -115,19 +173,26 @@ def options_of(
     recipe: Recipe, source: Source, *, seed: int, precision: str, drawing_threads: int = 1
 ) -> TrainingOptions:
     """The recipe's options for the length of the source's run."""
-    every = max(20, min(200, source.epoch_ends[0])) if source.epoch_ends else 200
+    epochs, every = source.epochs, 200
+    decay_steps: tuple[int, ...] = ()
+    if epochs is not None:
+        every = max(20, min(200, epochs.steps_of(0)))
+        last = epochs.place(source.steps)[0]
+        decay_steps = tuple(epochs.first_step(epoch) for epoch in range(DECAY_EPOCHS, last + 1, DECAY_EPOCHS))
     return TrainingOptions(
         steps=source.steps,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         warmup_steps=recipe.warmup_steps,
         decay=recipe.decay,
-        decay_steps=source.epoch_ends[DECAY_EPOCHS - 1 :: DECAY_EPOCHS],
+        decay_steps=decay_steps,
+        epochs=None if epochs is None else epochs.reached,
         optimizer=recipe.optimizer,
         all_pairs=recipe.all_pairs,
         seed=seed,
         precision=precision,
         checkpoint_every=every,
         validate_every=every,
+        log_every=max(1, min(20, source.steps // 50)),  # a short run has a curve as well
         drawing_threads=drawing_threads,
     )

@@ -37,7 +37,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class TensorBatch:
-    """The same on the device that learns; without tables of classes where the data has none."""
+    """The same on the device that learns; without tables of classes where the data has none.
+
+    Attributes:
+        quarters: int64 ``N``, of a batch that asks where the source of sound ``n`` is in the four pictures that make up
+            picture ``n``: 0..3, row by row.
+    """
 
     frames: Tensor
     samples: Tensor
@@ -45,6 +50,7 @@ class TensorBatch:
     known: Tensor
     seen: TensorTables | None = None
     heard: TensorTables | None = None
+    quarters: Tensor | None = None
 
 
 # The batch of a step. It depends on the step alone, so that a run that was cut off goes on as if it had not been.

@@ -58,11 +58,26 @@ class BatchPlan:
 class BatchSource:
     """Draws batches; everything random comes from the generator given to :meth:`draw`.
 
+    Args:
+        material: of one part.
+        scenes: synthetic scenes to mix in.
+        spec: sizes of frames and windows.
+        plan: how a batch is composed.
+        fewest_photographs: that a class must have for its photographs to be drawn.
+
     Raises:
         AvolError: the material holds no two classes that are both seen and heard: there is nothing to tell apart.
     """
 
-    def __init__(self, material: Material, scenes: ScenePool | None, spec: ModelSpec, plan: BatchPlan) -> None:
+    def __init__(
+        self,
+        material: Material,
+        scenes: ScenePool | None,
+        spec: ModelSpec,
+        plan: BatchPlan,
+        *,
+        fewest_photographs: int = FEWEST_PHOTOGRAPHS,
+    ) -> None:
         self.plan, self.size, self.scenes = plan, spec.frame_height, scenes
         self.augment_sound = SoundAugmenter(spec.spectrogram)
         self.photographs: dict[str, list[Photograph]] = _by_label(material.photographs)
@@ -76,12 +91,13 @@ class BatchSource:
         self.heard_for = {
             seen: [label for label in heard if self.matches[self.index[seen], self.index[label]]] for seen in labels
         }
-        self.photograph_labels = photograph_labels(material)
+        self.photograph_labels = photograph_labels(material, fewest_photographs)
         self.clip_only_labels = [label for label in self.clips if label not in self.photograph_labels]
         if len(self.trained_labels) < 2:
+            held = "one class that is" if self.trained_labels else "no class that is"
             raise AvolError(
-                f"the material holds {len(self.trained_labels)} classes that are both seen and heard, at least 2 are "
-                f"needed; add clips, or sounds and {FEWEST_PHOTOGRAPHS} photographs of each class."
+                f"the material holds {held} both seen and heard, at least 2 are "
+                f"needed; add clips, or sounds and {fewest_photographs} photographs of each class."
             )
 
     @property
@@ -228,7 +244,7 @@ class BatchSource:
         )
 
 
-def photograph_labels(material: Material) -> list[str]:
+def photograph_labels(material: Material, fewest: int = FEWEST_PHOTOGRAPHS) -> list[str]:
     """Classes with enough photographs to learn from and any sound that goes with them."""
     counts = Counter(photograph.label for photograph in material.photographs)
     heard = {sound.label for sound in material.sounds}
@@ -237,11 +253,7 @@ def photograph_labels(material: Material) -> list[str]:
     matches, _ = match_table(labels)
     index = {label: position for position, label in enumerate(labels)}
     sounding = [index[label] for label in heard]
-    return [
-        label
-        for label in sorted(counts)
-        if counts[label] >= FEWEST_PHOTOGRAPHS and matches[index[label], sounding].any()
-    ]
+    return [label for label in sorted(counts) if counts[label] >= fewest and matches[index[label], sounding].any()]
 
 
 def _pad_tables(tables: Tables, rows: int) -> Tables:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,3 +59,14 @@ def match_table(names: list[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]
             elif seen != heard and any(pair <= family for family in FAMILIES):
                 known[seen, heard] = False
     return matches, known
+
+
+def join_names(names: list[str]) -> str:
+    """Names of classes in one line; those with a comma (``Violin, fiddle``) in quotation marks."""
+    return ", ".join('"{}"'.format(name.replace('"', '""')) if {",", '"'} & {*name} else name for name in names)
+
+
+def split_names(text: str) -> list[str]:
+    """Names of classes from what :func:`join_names` made of them."""
+    rows = list(csv.reader([text], skipinitialspace=True))
+    return [name for name in rows[0] if name] if rows else []

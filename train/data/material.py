@@ -80,11 +80,12 @@ def load_material(folder: Path, *, part: str, spec: ModelSpec, validation_share:
 
     Args:
         folder: holds the lists ``images.csv``, ``audio.csv``, ``videos.csv`` beside the folders ``images``, ``audio``,
-            ``videos``. Columns of all: ``file`` (inside that folder), ``class``, ``split`` (``test``; anything else is
-            for training). Of ``videos.csv`` as well: ``video_id`` (clips of one id stay together), ``source_visible``
-            (``no``: the source is out of view), ``box_time_s`` and ``box_x0y0x1y1_norm`` (both may be empty; fractions
-            of the frame, several boxes joined by ``|``).
-        part: ``train``, ``validation`` (taken out of the train split by hash of the source) or ``test``.
+            ``videos``. Columns of all: ``file`` (inside that folder), ``class``, ``split`` (``train``, ``validation``
+            or ``test``; empty means ``train``). Of ``videos.csv`` as well: ``video_id`` (clips of one id stay
+            together), ``source_visible`` (``no``: the source is out of view), ``box_time_s`` and
+            ``box_x0y0x1y1_norm`` (both may be empty; fractions of the frame, several boxes joined by ``|``).
+        part: ``train``, ``validation`` (taken out of the train split by hash of the source, and
+            what the list says) or ``test``.
         spec: of the network: sizes of pictures and the rate of sounds in memory follow it.
         validation_share: share of the train split's sources that validation takes.
 
@@ -120,9 +121,9 @@ def _part_filter(part: str, validation_share: float) -> Callable[[Row, str], boo
         raise ValueError(f"part is {part!r}, allowed is one of {', '.join(PARTS)}")
 
     def belongs(row: Row, key: str) -> bool:
-        if row["split"] == "test" or part == "test":
+        if row["split"] in ("test", "validation") or part == "test":
             return row["split"] == part
-        digest = hashlib.sha256(row[key].encode()).digest()
+        digest = hashlib.sha256((row[key] or row["file"]).encode()).digest()
         is_validation = int.from_bytes(digest[:4], "big") < validation_share * 2**32
         return is_validation == (part == "validation")
 
@@ -132,14 +133,21 @@ def _part_filter(part: str, validation_share: float) -> Callable[[Row, str], boo
 def _read_rows(path: Path, belongs: Callable[[Row, str], bool], key: str, columns: tuple[str, ...]) -> list[Row]:
     """The rows that belong to the part; ``columns`` are needed besides ``file``, ``class`` and ``split``."""
     if not path.is_file():
-        raise AvolError(f"{path}: no such list; name the folder that holds images.csv, audio.csv and videos.csv.")
+        raise AvolError(
+            f"{path}: no such list; name a folder that holds images.csv, audio.csv and videos.csv, or one that avol "
+            "data prepare has made of videos."
+        )
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a mark before the header
             rows = list(csv.DictReader(file, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise AvolError(f"{path}: not a readable list ({error}); save it as CSV in UTF-8.") from None
     if missing := [name for name in ("file", "class", "split", *columns) if rows and name not in rows[0]]:
         raise AvolError(f"{path}: has no column {', '.join(missing)}; add it.")
+    if odd := [row for row in rows if row["split"] not in ("", *PARTS)]:
+        raise AvolError(
+            f"{path}: the split of {odd[0]['file']} is {odd[0]['split']!r}; write one of {', '.join(PARTS)}."
+        )
     return [row for row in rows if belongs(row, key)]
 
 

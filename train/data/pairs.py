@@ -1,13 +1,13 @@
 """Pairs of a frame and a second of sound, cut from clips that nobody has labelled.
 
 A true pair is a frame and the sound around its time; a false pair takes the sound of another source video. Both kinds
-take their sound around the time of some frame of its clip, that is, from one grid of offsets: where false pairs are
-drawn from another grid, a network can tell them apart without looking.
+take their sound around the time of some frame of its clip, that is, from one grid of offsets, and from the same clips
+as often: where false pairs are drawn otherwise, a network can tell them apart without looking.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -15,13 +15,15 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from avol.runtime.errors import AvolError
 from avol.runtime.spec import ModelSpec
 from avol.train.data.batch import TensorBatch
 from avol.train.data.clip_memory import ClipMemory
+from avol.train.data.epochs import Epochs
 from avol.train.data.variation import vary_frames, vary_samples, view_whole
-from avol.train.recipes import Recipe, Stage
+from avol.train.recipes import Recipe
 
 Indices = NDArray[np.int64]
 
@@ -54,6 +56,23 @@ class Moments:
     frames: Indices
 
 
+@dataclass(frozen=True)
+class Question:
+    """Pictures with two sounds each.
+
+    Attributes:
+        clips: numbers of the clips that are seen.
+        frames: uint8 ``N x H x W x 3``.
+        own: float32 ``N x clip_samples``, the sounds around the frames.
+        foreign: the same of other source videos.
+    """
+
+    clips: Indices
+    frames: Tensor
+    own: Tensor
+    foreign: Tensor
+
+
 class PairSource:
     """Batches of pairs by the number of the step.
 
@@ -73,42 +92,61 @@ class PairSource:
     ) -> None:
         videos = {clip.video_id for clip in clips}
         if len(videos) < recipe.batch:
+            remedy = "add videos or lower --batch" if len(videos) > 1 else "add videos with avol data prepare"
             raise AvolError(
-                f"the data holds {len(videos)} source videos with sound, a batch takes {recipe.batch}; add videos or "
-                "lower --batch."
+                f"the data holds {len(videos)} source videos with sound, a batch takes {recipe.batch}; {remedy}."
             )
         self.recipe, self.seed, self.size = recipe, seed, spec.frame_height
         self.memory = ClipMemory(clips, spec.spectrogram, device)
         numbers = {video: number for number, video in enumerate(sorted(videos))}
         self.videos = np.array([numbers[clip.video_id] for clip in clips])
+        self.epochs = Epochs(clips=len(self.videos), batch=recipe.batch, stages=recipe.stages)
         self._order = lru_cache(maxsize=2)(self._draw_order)
-
-    def steps_of(self, epoch: int) -> int:
-        """Steps of an epoch; its last batch is filled up from its beginning, so no clip is left out."""
-        return -(-len(self.videos) * self._stage(epoch).pairs_per_clip // self.recipe.batch)
 
     def batch_at(self, step: int) -> TensorBatch:
         """The batch of a step, a pure function of the seed and the step."""
-        epoch, step_of_epoch = self._place(step)
+        epoch, step_of_epoch = self.epochs.place(step)
         order = self._order(epoch)
         size = self.recipe.batch
         slots = np.arange(step_of_epoch * size, (step_of_epoch + 1) * size) % len(order)
         rng = np.random.default_rng([self.seed, 1, step])
-        augment = self._stage(epoch).augment
+        augment = self.epochs.stage(epoch).augment
         seen = self._moments(rng, order[slots])
         if self.recipe.all_pairs:
             return self._all_pairs(rng, seen, augment=augment)
         return self._pair_list(rng, seen, _every_other(size), augment=augment)
 
-    def fixed_batches(self, count: int) -> list[TensorBatch]:
-        """``count`` pairs, half of them true, without variation: the same for every run, whatever its seed."""
+    def fixed_batches(self, count: int, batch: int) -> list[TensorBatch]:
+        """``count`` moments in batches of the recipe's kind, without variation: the same for every run and seed.
+
+        Every picture against every sound, or single pairs of which half are true: what is asked of held-out clips is
+        what training asks, so that the two losses can be held against each other.
+        """
         rng = np.random.default_rng(0)
         order = np.concatenate([rng.permutation(len(self.videos)) for _ in range(-(-count // len(self.videos)))])
         batches = []
-        for start in range(0, count, self.recipe.batch):
-            clips = order[start : min(start + self.recipe.batch, count)]
-            batches.append(self._pair_list(rng, self._moments(rng, clips), _every_other(len(clips)), augment=False))
+        for start in range(0, count, batch):
+            moments = self._moments(rng, order[start : min(start + batch, count)])
+            if self.recipe.all_pairs:
+                batches.append(self._all_pairs(rng, moments, augment=False))
+            else:
+                batches.append(self._pair_list(rng, moments, _every_other(len(moments.clips)), augment=False))
         return batches
+
+    def questions(self, count: int) -> Iterator[Question]:
+        """``count`` pictures without variation, the clips in turn, each with its own and with a foreign sound."""
+        rng, clips = np.random.default_rng([self.seed, 2]), np.zeros(0, np.int64)
+        while len(clips) < count:
+            clips = np.concatenate([clips, rng.permutation(len(self.videos))])
+        for start in range(0, count, self.recipe.batch):
+            seen = self._moments(rng, clips[start : min(start + self.recipe.batch, count)])
+            heard = self._moments(rng, self._swapped(rng, seen.clips))
+            yield Question(
+                clips=seen.clips,
+                frames=view_whole(self.memory.frames(seen.clips, seen.frames), self.size),
+                own=self.memory.windows(seen.clips, seen.frames),
+                foreign=self.memory.windows(heard.clips, heard.frames),
+            )
 
     def _all_pairs(self, rng: np.random.Generator, moments: Moments, *, augment: bool) -> TensorBatch:
         videos = self.videos[moments.clips]
@@ -119,8 +157,9 @@ class PairSource:
     def _pair_list(
         self, rng: np.random.Generator, seen: Moments, truth: NDArray[np.bool_], *, augment: bool
     ) -> TensorBatch:
-        other = self._moments(rng, self._other_videos(rng, seen.clips))
-        heard = Moments(np.where(truth, seen.clips, other.clips), np.where(truth, seen.frames, other.frames))
+        foreign = np.where(truth, seen.clips, self._swapped(rng, seen.clips))
+        other = self._moments(rng, foreign)
+        heard = Moments(foreign, np.where(truth, seen.frames, other.frames))
         known = np.eye(len(truth), dtype=np.bool_)
         return self._batch(rng, seen, heard, (known & truth[:, None], known), augment=augment)
 
@@ -142,23 +181,28 @@ class PairSource:
         matches, known = (torch.from_numpy(table).to(frames.device) for table in tables)
         return TensorBatch(frames, samples, matches, known)
 
-    def _stage(self, epoch: int) -> Stage:
-        return [stage for stage in self.recipe.stages if stage.from_epoch <= epoch][-1]
-
-    def _place(self, step: int) -> tuple[int, int]:
-        """Epoch of a step, and the step's number in it."""
-        epoch = 0
-        while step >= (steps := self.steps_of(epoch)):
-            step, epoch = step - steps, epoch + 1
-        return epoch, step
-
     def _draw_order(self, epoch: int) -> Indices:
         """The clips of an epoch, each as often as it gives pairs, in random order."""
-        clips = np.repeat(np.arange(len(self.videos)), self._stage(epoch).pairs_per_clip)
+        clips = np.repeat(np.arange(len(self.videos)), self.epochs.stage(epoch).pairs_per_clip)
         return np.random.default_rng([self.seed, 0, epoch]).permutation(clips)
 
     def _moments(self, rng: np.random.Generator, clips: Indices) -> Moments:
         return Moments(clips, (rng.random(len(clips)) * self.memory.frame_counts[clips]).astype(np.int64))
+
+    def _swapped(self, rng: np.random.Generator, clips: Indices) -> Indices:
+        """The same clips, each beside one of another source video.
+
+        Clips of a video with many of them are heard in as many false pairs as in true ones. Were the sounds drawn from
+        all other videos instead, theirs would be rarer in false pairs, which tells the kinds apart without looking.
+        """
+        order = rng.permutation(len(clips))
+        videos, groups, counts = np.unique(self.videos[clips[order]], return_inverse=True, return_counts=True)
+        order = order[np.argsort(rng.permutation(len(videos))[groups], kind="stable")]  # video by video, shuffled
+        swapped = np.empty_like(clips)
+        swapped[order] = clips[np.roll(order, counts.max(initial=0))]  # by the longest group: past the end of each
+        alone = self.videos[swapped] == self.videos[clips]  # more than half are of one video
+        swapped[alone] = self._other_videos(rng, clips[alone])
+        return swapped
 
     def _other_videos(self, rng: np.random.Generator, clips: Indices) -> Indices:
         """For each clip one of another source video."""

@@ -19,7 +19,7 @@ from avol.runtime.errors import AvolError
 from avol.runtime.media.suffixes import VIDEO_SUFFIXES
 from avol.train.data.crew import Answer, Job, run_crew
 from avol.train.data.listing import Listing, Problem, VideoFile, digest_of, list_videos
-from avol.train.data.prepare_settings import Settings, is_prepared, read_settings, write_settings
+from avol.train.data.prepare_settings import SETTINGS_FILE, Settings, is_prepared, read_settings, write_settings
 from avol.train.data.shard_files import SHARD_CLIPS, SHARD_FOLDER, ClipRecord, read_shards
 from avol.train.data.split import PARTS, part_of
 
@@ -206,7 +206,7 @@ def _digests(videos: Sequence[VideoFile], plan: _Plan) -> list[str | None]:
 @contextmanager
 def _folder(out: Path, settings: Settings) -> Iterator[None]:
     """The folder, made or checked, for this run alone."""
-    if out.is_dir() and not is_prepared(out) and any(path.name != LOCK_FILE for path in out.iterdir()):
+    if out.is_dir() and _holds_other_files(out) and not is_prepared(out):
         raise AvolError(f"{out}: holds other files; name an empty or a new folder with --out.")
     try:
         (out / SHARD_FOLDER).mkdir(parents=True, exist_ok=True)
@@ -221,11 +221,24 @@ def _folder(out: Path, settings: Settings) -> Iterator[None]:
         except OSError:  # a file system without locks
             pass
         if not is_prepared(out):
+            for path in out.glob(f".{Path(SETTINGS_FILE).stem}.*.partial.json"):  # left by a run that was killed
+                path.unlink(missing_ok=True)
             write_settings(out, settings)
         _check_settings(out, settings)
         for path in (out / SHARD_FOLDER).glob(".*.partial.safetensors"):  # left by a run that was killed
             path.unlink(missing_ok=True)
         yield
+
+
+def _holds_other_files(out: Path) -> bool:
+    """Whether there is more than a run leaves that was killed, or found the disk full, before it wrote the settings."""
+
+    def is_ours(path: Path) -> bool:
+        if path.name == SHARD_FOLDER:
+            return path.is_dir() and not any(path.iterdir())
+        return path.name == LOCK_FILE or path.match(f".{Path(SETTINGS_FILE).stem}.*.partial.json")
+
+    return not all(map(is_ours, out.iterdir()))
 
 
 def _check_settings(out: Path, settings: Settings) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from avol.train.figures.curves import Curve, RunHistory, default_window, overfitting_step
 from avol.train.figures.style import BLUE, FULL_WIDTH_INCHES, INK, QUIET_INK, VERMILION, styled
@@ -36,6 +38,7 @@ def draw_history(runs: Sequence[RunHistory], *, window: int | None = None) -> Fi
         grid[0, column].set_title(run.name)
         grid[1, column].set_xlabel("training step")
         _add_epochs(grid[0, column], run)
+        grid[1, column].xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         grid[1, column].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     grid[0, 0].set_ylabel("loss")
     grid[1, 0].set_ylabel("accuracy (%)")
@@ -48,7 +51,8 @@ def _draw_quantity(axes: Axes, run: RunHistory, quantity: str, window: int | Non
         curve = run.curve(prefix + quantity)
         if curve is not None:
             axes.plot(curve.steps, curve.values, color=colour, alpha=LIGHT, linewidth=0.7)
-            axes.plot(curve.steps, curve.smoothed(window), color=colour, gid=f"{prefix}{quantity}")
+            dot = "o" if len(curve.steps) == 1 else None  # a line of one point is invisible
+            axes.plot(curve.steps, curve.smoothed(window), color=colour, marker=dot, gid=f"{prefix}{quantity}")
     if quantity == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
         axes.axhline(0.5, color=QUIET_INK, linewidth=0.8, linestyle=(0, (1, 2)))
@@ -66,12 +70,20 @@ def _mark_overfitting(axes: Axes, step: float, *, named: bool) -> None:
 
 
 def _add_epochs(axes: Axes, run: RunHistory) -> None:
-    """A second scale above, where the run counted epochs and they keep step with the steps."""
+    """A second scale above, where the run counted epochs; later ones may take more steps than the first."""
     epochs = run.curve("epoch")
-    if epochs is None or epochs.values[-1] <= 0:
+    if epochs is None or epochs.values[0] <= 0 or np.any(np.diff(epochs.values) <= 0):
         return
-    per_step = epochs.values[-1] / epochs.steps[-1]
-    scale = axes.secondary_xaxis("top", functions=(lambda step: step * per_step, lambda epoch: epoch / per_step))
+    steps, values = (np.concatenate([[0.0], known]) for known in (epochs.steps, epochs.values))
+    # Two points far beyond the ends, in line with them, as the margins of the axes are asked for as well.
+    slopes = np.diff(values)[[0, -1]] / np.diff(steps)[[0, -1]]
+    span = steps[-1]
+    steps, values = (
+        np.concatenate([[known[0] - before], known, [known[-1] + after]])
+        for known, before, after in ((steps, span, span), (values, *(span * slopes)))
+    )
+    to_epoch, to_step = partial(np.interp, xp=steps, fp=values), partial(np.interp, xp=values, fp=steps)
+    scale = axes.secondary_xaxis("top", functions=(to_epoch, to_step))
     scale.set_xlabel("epoch", fontsize=7.5)
 
 

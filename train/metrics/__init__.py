@@ -12,6 +12,7 @@ from avol.train.metrics.basics import (
     median_rule_iou,
     peak_position,
     point_in_boxes,
+    quarter_of,
     ranking_auc,
 )
 from avol.train.metrics.calibration import (
@@ -71,6 +72,7 @@ __all__ = [
     "platt_scaling",
     "point_in_boxes",
     "precision_recall",
+    "quarter_of",
     "ranking_auc",
     "reliability_bins",
     "success_areas",

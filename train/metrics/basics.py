@@ -37,6 +37,11 @@ def peak_position(map_values: FloatArray) -> tuple[float, float]:
     return (float(column) + 0.5) / width, (float(row) + 0.5) / height
 
 
+def quarter_of(point: tuple[float, float]) -> int:
+    """Quarter of the picture that a point ``(x, y)`` in 0..1 is in: 0..3, row by row."""
+    return 2 * int(point[1] >= 0.5) + int(point[0] >= 0.5)
+
+
 def point_in_boxes(point: tuple[float, float], boxes: list[Box]) -> bool:
     """Whether a point is inside any of the boxes ``(x0, y0, x1, y1)``, edges included."""
     x, y = point
