@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="made by avol data prepare, or with images.csv, audio.csv and videos.csv (these may be several)",
     )
     parser.add_argument("--part", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
+    parser.add_argument(
+        "--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of an exported model (default: fp32)"
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there as well")
     eval_protocol.add_arguments(parser)
 
@@ -41,17 +44,17 @@ def run(arguments: argparse.Namespace) -> int:
     from avol.train.protocols.model import open_model
 
     output = None if arguments.json is None else AtomicOutput(arguments.json)  # a mistake shows before the work
-    model = open_model(arguments.model)
+    model = open_model(arguments.model, arguments.precision)
     spec = model.spec
     results = _measure(arguments, spec, model.localise)
     data = ", ".join(map(str, arguments.data))
-    print(f"{arguments.model}: {spec.name} {spec.weights_sha256[:12]}, {arguments.part} part of {data}")
+    print(f"{arguments.model}: {spec.name} {spec.weights_sha256[:12]} in {arguments.precision}, {arguments.part} part of {data}")
     for name, figure in results.figures.items():
         chance = f"  (chance {100 * CHANCE[name]:.0f} %)" if name in CHANCE else ""
         print(f"  {name:<42} {figure}{chance}")
     if output is not None:
         record = {
-            "model": {"name": spec.name, "sha256": spec.weights_sha256},
+            "model": {"name": spec.name, "sha256": spec.weights_sha256, "precision": arguments.precision},
             "part": arguments.part,
             "figures": {name: dataclasses.asdict(figure) for name, figure in results.figures.items()},
             "by_class": {

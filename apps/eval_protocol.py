@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         measured = measure_controls(annotations.samples)
     else:
         folder = MediaFolder(arguments.media)
-        model = open_model(arguments.model)
+        model = open_model(arguments.model, arguments.precision)
         collected = collect(annotations, folder, model.spec)
         measured = measure(collected, model)
     print("\n".join(as_text(annotations, measured, collected, model)))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import CHECKPOINT_FILE, SPEC_FILE
 from avol.runtime.spec import ModelSpec
 
@@ -50,22 +51,28 @@ def as_floats(windows: Samples | NDArray[np.int16]) -> Samples:
     return np.asarray(windows, np.float32)
 
 
-def open_model(path: Path) -> OpenModel:
+def open_model(path: Path, precision: str = "fp32") -> OpenModel:
     """Open an exported model in ONNX Runtime, a checkpoint (or the folder of a run) in torch.
 
+    Args:
+        path: of the model.
+        precision: which graphs of an exported model; a checkpoint has float32 alone.
+
     Raises:
-        AvolError: no model there.
+        AvolError: no model there, or none of this precision.
     """
     if path.is_dir() and ((path / SPEC_FILE).exists() or not (path / CHECKPOINT_FILE).exists()):
-        return _open_exported(path)
+        return _open_exported(path, precision)
+    if precision != "fp32":
+        raise AvolError(f"{path}: a checkpoint computes in fp32; name the folder of an exported model for {precision}.")
     return _open_checkpoint(path / CHECKPOINT_FILE if path.is_dir() else path)
 
 
-def _open_exported(folder: Path) -> OpenModel:
+def _open_exported(folder: Path, precision: str) -> OpenModel:
     from avol.runtime.onnx_backend import OnnxBackend
     from avol.runtime.system import AvolNetSystem
 
-    system = AvolNetSystem(OnnxBackend(folder))
+    system = AvolNetSystem(OnnxBackend(folder, precision=precision))
     infer = system.backend.infer
 
     def all_scores(frames: Frames, samples: Samples) -> Scores:
