@@ -616,8 +616,8 @@ FAILS: dict[str, tuple[Callable[[Path, Path], Arguments], str]] = {
     "no model": (lambda clip, d: [clip, "--model", d / "absent"], "absent: no such model"),
     "model a file": (lambda clip, d: [clip, "--model", clip], "clip.mp4: a file, not a model"),
     "corrupt graph": (
-        lambda clip, d: [clip, "--model", _bad_model(d, "frame.onnx", b"x" * 999)],
-        "frame.onnx: not a usable",
+        lambda clip, d: [clip, "--model", _bad_model(d, "spectrogram.onnx", b"x" * 999)],
+        "spectrogram.onnx: not a usable",
     ),
     "missing graph": (lambda clip, d: [clip, "--model", _bad_model(d, "head.onnx", None)], "lacks head.onnx"),
     "corrupt spec": (lambda clip, d: [clip, "--model", _bad_model(d, "spec.json", b"{")], "spec.json: not a usable"),
@@ -769,7 +769,7 @@ def test_signals_leave_no_trace(clip: Path, tmp_path: Path, number: signal.Signa
         assert process.stdout.readline() == "ready\n"
         assert len(list(tmp_path.rglob(".*.partial.*"))) == 2
         process.send_signal(number)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=120)
     assert (process.returncode, output, errors.strip()) == (status, "", said)
     assert contents(tmp_path) == before
 
@@ -814,7 +814,7 @@ def test_the_bar_is_for_terminals_only(clip: Path) -> None:
             if not part:
                 break
             shown += part
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
     os.close(ours)
     assert process.returncode == 0
     assert b"avol-run " in shown

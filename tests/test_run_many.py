@@ -175,7 +175,7 @@ def test_an_interrupted_live_run_keeps_what_it_has(tmp_path: Path) -> None:
         process = subprocess.Popen([*command, "--live-video", str(video)], stderr=subprocess.PIPE, text=True)
         _wait(lambda: lines.is_file() and len(lines.read_text().splitlines()) > 3)
         os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "analysed" in said
     assert "Traceback" not in said
