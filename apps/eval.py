@@ -48,9 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     spec = model.spec
     results = _measure(arguments, spec, model.localise)
     data = ", ".join(map(str, arguments.data))
-    print(
-        f"{arguments.model}: {spec.name} {spec.weights_sha256[:12]} in {arguments.precision}, {arguments.part} part of {data}"
-    )
+    which = f"{spec.name} {spec.weights_sha256[:12]} in {arguments.precision}"
+    print(f"{arguments.model}: {which}, {arguments.part} part of {data}")
     for name, figure in results.figures.items():
         chance = f"  (chance {100 * CHANCE[name]:.0f} %)" if name in CHANCE else ""
         print(f"  {name:<42} {figure}{chance}")
