@@ -13,10 +13,10 @@ from avol.train.figures.style import BLUE, FULL_WIDTH_INCHES, QUIET_INK, VERMILI
 
 FOLDER = Path(__file__).parent
 MEASURES = {
-    "composite_pairs_accuracy": ("Class-level pairs, %", 50),
-    "photograph_mosaics_right_quarter": ("Photograph mosaics, %", 25),
+    "composite_pairs_accuracy": ("Pairs, %", 50),
+    "photograph_mosaics_right_quarter": ("Photo mosaics, %", 25),
     "clip_mosaics_right_quarter": ("Clip mosaics, %", 25),
-    "own_sound_over_foreign_auc": ("Own over foreign sound, AUC %", 50),
+    "own_sound_over_foreign_auc": ("Over foreign, AUC %", 50),
 }
 
 
