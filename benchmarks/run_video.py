@@ -1,32 +1,31 @@
-"""Wall time of a whole `avol-run`, against the same in one thread and against a plain transcode.
+"""Wall time of a whole `avol-run` against a plain transcode, and against the script that one writes first.
 
-    python benchmarks/run_video.py [--video FILE] [--pairs 5] [--rate 10] [--old COMMIT] [--json FILE]
+    python benchmarks/run_video.py [--video FILE] [--rounds 5] [--only NAME ...] [--json FILE]
 
-Three contenders take turns, so that whatever else the machine does meets all of them; what is told are medians over the
-rounds of the ratios within a round:
+Contenders take turns, so that whatever else the machine does meets all of them; what is told are medians over the
+rounds of the ratios within a round. Each is a process of its own, started and ended within the measured time:
 
-- `new`: this checkout;
-- `old`: the commit before the run had stages, checked out into a temporary git worktree;
-- `transcode`: decoding and encoding alone through PyAV with the same encoder settings (libx264, veryfast, CRF 23, frame
-  threads), the audio packets copied.
+- `fp32-10`, `int8-10`, `int8-30`: `avol-run` with its default output, in that precision, analyses a second;
+- `ffmpeg`: `ffmpeg -preset veryfast -crf 23 -c:a copy`; its own frames per second are told as well;
+- `plain`: `benchmarks/plain_script.py`, 30 analyses a second.
 
-Each is a process of its own, started and ended within the measured time. Without --video, 60 s of 1280x720 at 30 fps
-with AAC are made: textures that move and flicker, 2 to 6 Mbit/s.
+Outputs have the same codec, preset, CRF, size and number of frames, which is checked. Without --video, 60 s of 1280x720
+at 30 fps with AAC are made: textures that move and flicker, 2 to 6 Mbit/s.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import platform
+import re
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,10 +34,18 @@ import cv2
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-OLD_COMMIT = "86aad89"  # the last one that decodes, analyses, draws and encodes in one thread
 SECONDS, WIDTH, HEIGHT, RATE = 60, 1280, 720, 30
 AUDIO_RATE_HZ = 48_000
 AVOL_RUN = "import sys; from avol.apps.cli import main_run; sys.exit(main_run())"
+RUNS = {"fp32-10": ("fp32", 10), "int8-10": ("int8", 10), "int8-30": ("int8", 30), "fp32-30": ("fp32", 30)}
+# Contender, what it is divided by, goal, and whether the ratio may be at most or has to be at least that.
+BARS = (
+    ("fp32-10", "ffmpeg", 1.30, "at most"),
+    ("int8-10", "ffmpeg", 1.10, "at most"),
+    ("int8-30", "ffmpeg", 1.35, "at most"),
+    ("plain", "fp32-30", 3.0, "at least"),
+    ("plain", "int8-30", 5.0, "at least"),
+)
 
 
 def write_natural_video(path: Path) -> None:
@@ -74,65 +81,53 @@ def write_natural_video(path: Path) -> None:
         container.mux(video.encode(None))
 
 
-def transcode(source: Path, target: Path) -> None:
-    """What a run cannot do without: every picture decoded and encoded, the audio packets copied."""
-    with av.open(str(source)) as given, av.open(str(target), "w", options={"movflags": "faststart"}) as output:
-        pictures = given.streams.video[0]
-        pictures.codec_context.thread_type = "AUTO"
-        video = output.add_stream("libx264", rate=pictures.average_rate, options={"crf": "23", "preset": "veryfast"})
-        video.width, video.height, video.pix_fmt = pictures.width, pictures.height, "yuv420p"
-        video.codec_context.time_base = pictures.time_base
-        video.codec_context.thread_type = "FRAME"
-        sound = given.streams.audio[0] if given.streams.audio else None
-        copied = None if sound is None else output.add_stream_from_template(sound, opaque=True)
-        for packet in given.demux(*(stream for stream in (pictures, sound) if stream is not None)):
-            if packet.stream is pictures:
-                for picture in packet.decode():
-                    picture.pict_type = 0
-                    output.mux(video.encode(picture))
-            elif packet.size and copied is not None:
-                packet.stream = copied
-                output.mux(packet)
-        output.mux(video.encode(None))
+def commands(video: Path, folder: Path) -> dict[str, tuple[list[str], Path]]:
+    """By name: the command, and what it writes."""
+    found: dict[str, tuple[list[str], Path]] = {}
+    for name, (precision, rate) in RUNS.items():
+        out = folder / name
+        run = [sys.executable, "-c", AVOL_RUN, str(video), "--precision", precision, "--rate", str(rate)]
+        found[name] = ([*run, "--device", "cpu", "--output-dir", str(out)], out / f"{video.stem}.avol.mp4")
+    encode = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-c:a", "copy"]
+    out = folder / "ffmpeg.mp4"
+    found["ffmpeg"] = ([shutil.which("ffmpeg") or "ffmpeg", "-y", "-i", str(video), *encode, str(out)], out)
+    out = folder / "plain.mp4"
+    found["plain"] = ([sys.executable, str(ROOT / "benchmarks" / "plain_script.py"), str(video), str(out)], out)
+    return found
 
 
-@contextlib.contextmanager
-def checkout(commit: str) -> Iterator[Path]:
-    """A temporary worktree of a commit."""
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
-        git = ["git", "-C", str(ROOT), "worktree"]
-        subprocess.run([*git, "add", "--detach", "--quiet", str(tree), commit], check=True)
-        try:
-            yield tree
-        finally:
-            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
-
-
-def timed(command: list[str], source_root: Path) -> float:
-    """Wall time of a process that sees the package of one checkout."""
-    environment = os.environ | {"PYTHONPATH": str(source_root / "src")}
+def timed(command: list[str]) -> tuple[float, str]:
+    """Wall time of a process, and what it said."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     started = time.perf_counter()
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    return time.perf_counter() - started, done.stderr
 
 
-def measure(video: Path, old: Path, *, rounds: int, rate_hz: float, folder: Path) -> dict[str, list[float]]:
-    """Seconds of every contender in every round; who starts changes from round to round."""
-    run = [sys.executable, "-c", AVOL_RUN, str(video), "--rate", str(rate_hz), "--output-dir", str(folder)]
-    contenders = {
-        "new": (run, ROOT),
-        "old": (run, old),
-        "transcode": ([sys.executable, __file__, "--transcode", str(video), str(folder / "plain.mp4")], ROOT),
-    }
-    names = list(contenders)
+def frames_of(path: Path) -> int:
+    """Number of pictures in a file."""
+    with av.open(str(path)) as container:
+        return sum(1 for packet in container.demux(video=0) if packet.size)
+
+
+def measure(video: Path, folder: Path, names: list[str], rounds: int) -> tuple[dict[str, list[float]], list[float]]:
+    """Seconds of every contender in every round, and frames per second of ffmpeg; who starts changes every round."""
+    contenders = commands(video, folder)
+    wanted = frames_of(video)
     seconds: dict[str, list[float]] = {name: [] for name in names}
+    frame_rates: list[float] = []
     for number in range(-1, rounds):  # round -1 warms the disk's cache
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            taken = timed(*contenders[name])
-            if number >= 0:
-                seconds[name].append(round(taken, 3))
-    return seconds
+            command, out = contenders[name]
+            taken, said = timed(command)
+            if number < 0:
+                assert frames_of(out) == wanted, f"{out}: {frames_of(out)} frames, not {wanted}"
+                continue
+            seconds[name].append(round(taken, 3))
+            if name == "ffmpeg" and (rates := re.findall(r"fps=\s*([\d.]+)", said)):
+                frame_rates.append(float(rates[-1]))
+            print(f"round {number + 1}: {name} {taken:.2f} s", file=sys.stderr)
+    return seconds, frame_rates
 
 
 def described(video: Path) -> dict[str, object]:
@@ -148,44 +143,61 @@ def described(video: Path) -> dict[str, object]:
         }
 
 
+def ratios(seconds: dict[str, list[float]]) -> dict[str, dict[str, object]]:
+    """Medians of the ratios within rounds, beside the bars."""
+    found: dict[str, dict[str, object]] = {}
+    for top, bottom, bar, kind in BARS:
+        if top in seconds and bottom in seconds:
+            parts = [a / b for a, b in zip(seconds[top], seconds[bottom], strict=True)]
+            ratio = statistics.median(parts)
+            found[f"{top} / {bottom}"] = {
+                "median": round(ratio, 3),
+                "lowest": round(min(parts), 3),
+                "highest": round(max(parts), 3),
+                "bar": f"{kind} {bar}",
+                "met": ratio <= bar if kind == "at most" else ratio >= bar,
+            }
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, help="another video than the one that is made")
-    parser.add_argument("--pairs", type=int, default=5, help="rounds (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=10.0, help="analyses a second (default: %(default)s)")
-    parser.add_argument("--old", default=OLD_COMMIT, metavar="COMMIT", help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
+    names = [*RUNS, "ffmpeg", "plain"]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--transcode", type=Path, nargs=2, metavar=("IN", "OUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.transcode:
-        transcode(*arguments.transcode)
-        return
-    with tempfile.TemporaryDirectory() as name, checkout(arguments.old) as old:
+    if "ffmpeg" in arguments.only and shutil.which("ffmpeg") is None:
+        parser.error("there is no ffmpeg to compare with; install it, or leave it out of --only")
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         video = arguments.video or folder / "made.mp4"
         if arguments.video is None:
             write_natural_video(video)
-        seconds = measure(video, old, rounds=arguments.pairs, rate_hz=arguments.rate, folder=folder)
+        seconds, frame_rates = measure(video, folder, arguments.only, arguments.rounds)
         material = described(video)
     record = {
         "material": material,
-        "rate_hz": arguments.rate,
         "cores": len(os.sched_getaffinity(0)),
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
         "seconds": seconds,
         "median_seconds": {name: round(statistics.median(values), 3) for name, values in seconds.items()},
-        "ratios": {
-            f"{top} / {bottom}": round(
-                statistics.median(a / b for a, b in zip(seconds[top], seconds[bottom], strict=True)), 3
-            )
-            for top, bottom in (("new", "transcode"), ("old", "transcode"), ("old", "new"))
-        },
+        "ffmpeg_frames_per_second": frame_rates,
+        "ratios": ratios(seconds),
     }
     text = json.dumps(record, indent=2)
     print(text)
     if arguments.json is not None:
         arguments.json.write_text(text + "\n", encoding="utf-8")
+
+
+def processor() -> str:
+    """Name of the CPU where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text(encoding="utf-8")) if info.exists() else []
+    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":
