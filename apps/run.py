@@ -19,6 +19,7 @@ from avol.apps.run_console import (
     report_run,
     termination_cleans_up,
 )
+from avol.apps.run_image import check_image, run_image
 from avol.apps.run_inputs import Input, find_videos, refuse_collisions, result_path
 from avol.runtime.backends import open_backend
 from avol.runtime.errors import AvolError
@@ -40,6 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     if arguments.live is not None:
         return _run_live(arguments)
+    if arguments.image is not None:
+        with termination_cleans_up(), open_backend(arguments.model, arguments.device, arguments.precision) as backend:
+            return run_image(arguments, backend)
     inputs = find_videos(arguments.videos, recursive=arguments.recursive).inputs
     if len(inputs) > 1 and arguments.json is not None:
         raise argparse.ArgumentError(None, "--json names one file; with several videos use --output-dir")
@@ -110,6 +114,8 @@ def _options(arguments: argparse.Namespace, entry: Input) -> RunOptions:
             codec=arguments.codec,
             crf=arguments.crf,
         ),
+        start_seconds=arguments.start,
+        end_seconds=arguments.end,
     )
 
 
@@ -130,10 +136,16 @@ def _run_live(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     """What only shows when several arguments are seen together."""
-    if (arguments.live is None) == (not arguments.videos):
-        raise argparse.ArgumentError(None, "name videos or folders, or a stream with --live")
+    if arguments.image is not None:
+        check_image(arguments)
+    elif (arguments.live is None) == (not arguments.videos):
+        raise argparse.ArgumentError(None, "name videos or folders, a stream with --live, or a picture with --image")
     if arguments.live is None and (arguments.microphone or arguments.live_video or arguments.seconds is not None):
         raise argparse.ArgumentError(None, "--microphone, --live-video and --seconds go with --live")
+    if (arguments.start or arguments.end is not None) and not arguments.videos:
+        raise argparse.ArgumentError(None, "--start and --end go with videos")
+    if arguments.end is not None and arguments.end <= arguments.start:
+        raise argparse.ArgumentError(None, "--end must come after --start")
     if arguments.maps and arguments.format == "csv":
         raise argparse.ArgumentError(None, "a CSV timeline holds no maps; choose --format json, jsonl or npz")
     if str(arguments.json) == "-" and arguments.live is None:

@@ -13,6 +13,7 @@ examples:
   avol-run clips/ --recursive --output-dir results --skip-existing
   avol-run concert.mp4 --no-video --maps      only the timeline, with every cell of every map
   avol-run band.mp4 --audio violin.wav        what in these pictures could make that sound?
+  avol-run --image band.jpg --audio violin.wav   the same for one picture
   avol-run clip.mp4 --style contour --strip   lines instead of heat, and the score under the picture
   avol-run --live rtsp://camera/stream        a stream, as it comes; --live /dev/video0 --microphone default
 """
@@ -51,10 +52,17 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         default="auto",
         help=f"{_names(PRECISIONS)} (default: auto, the fastest)",
     )
+    group.add_argument(
+        "--start", type=_time, default=0.0, metavar="TIME", help="run from here: seconds, M:SS or H:MM:SS"
+    )
+    group.add_argument("--end", type=_time, metavar="TIME", help="run up to here")
     group.add_argument("--rate", type=_rate, default=10.0, metavar="HZ", help="analyses a second (default: 10)")
     group.add_argument("--threshold", type=_share, metavar="P", help="score that counts as sounding, 0..1")
     group.add_argument(
         "--audio", type=Path, metavar="OTHER", help="file whose sound is used instead of the video's own"
+    )
+    group.add_argument(
+        "--image", type=Path, metavar="PICTURE", help="a picture for --audio: writes a PNG and a timeline"
     )
 
 
@@ -108,6 +116,16 @@ def _rate(text: str) -> float:
 
 def _share(text: str) -> float:
     return _number(text, lowest=0.0, highest=1.0)
+
+
+def _time(text: str) -> float:
+    parts = text.split(":")
+    if len(parts) > 3:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90, 1:30 or 0:01:30")
+    seconds = 0.0
+    for part in parts:
+        seconds = 60 * seconds + _number(part, lowest=0.0, highest=1e9)
+    return seconds
 
 
 def _positive(text: str) -> float:

@@ -104,6 +104,7 @@ class FrameLocaliser:
             self.source.sound_path,
             sample_rate_hz=self.system.spec.spectrogram.sample_rate_hz,
             zero_seconds=self.source.audio_zero_seconds,
+            seek=self.source.start_seconds > 0,
         )
         return stack.enter_context(reader), iter(reader)
 

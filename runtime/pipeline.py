@@ -16,10 +16,11 @@ from avol.runtime.atomic import AtomicOutput, commit_all
 from avol.runtime.errors import AvolError
 from avol.runtime.finding import finding
 from avol.runtime.frame_localiser import FrameLocaliser, LocalisedFrame
-from avol.runtime.media.source import Source, open_source
+from avol.runtime.media.source import Source, open_source, part_of
 from avol.runtime.overlay_video import OverlayVideo, VideoOptions
+from avol.runtime.spec import ModelSpec
 from avol.runtime.strip import Strip
-from avol.runtime.system import System
+from avol.runtime.system import BackendInfo, System
 from avol.runtime.timeline import TimelineFrame
 from avol.runtime.timeline_formats import Timeline, open_timeline
 
@@ -38,6 +39,8 @@ class RunOptions:
         maps: whether the timeline holds every cell.
         format: of the timeline, one of :data:`avol.runtime.timeline_formats.FORMATS`.
         look: of the overlay video.
+        start_seconds, end_seconds: the part of the video that is run; None: up to its end. Times of the results count
+            from the part's beginning.
     """
 
     video: Path
@@ -49,6 +52,8 @@ class RunOptions:
     maps: bool = False
     format: str = "json"
     look: VideoOptions = field(default_factory=VideoOptions)
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -86,7 +91,7 @@ def run_on_video(
         AvolError: an input is unusable or an output cannot be written.
     """
     started = time.monotonic()
-    source = open_source(options.video, options.audio)
+    source = part_of(open_source(options.video, options.audio), options.start_seconds, options.end_seconds)
     outputs = [path for path in (options.video_out, options.timeline_out) if path is not None]
     _refuse_overwriting_inputs(outputs, source)
     summary = RunSummary(duration_seconds=source.duration_seconds, notes=list(source.warnings))
@@ -115,6 +120,8 @@ def run_on_video(
         listener = None if strip is None else strip.add_samples
         frames = FrameLocaliser(source, system, options.rate_hz, pictures=video is not None, listener=listener)
         _run(frames, _Results(timeline, video, strip), _threshold(options, system), summary, progress)
+        if summary.frames == 0:
+            raise AvolError(f"{options.video}: shows no picture from --start on; choose an earlier one.")
         timeline.close(None if frames.cut_off_seconds is None else summary.duration_seconds)
         if video is not None:
             video.close()
@@ -173,7 +180,6 @@ def _run(
 
 def _head(options: RunOptions, source: Source, system: System) -> dict[str, dict[str, object]]:
     """The parts of the timeline that are known before the first frame."""
-    spec, backend = system.spec, system.backend
     return {
         "source": {
             "path": str(source.path),
@@ -183,7 +189,17 @@ def _head(options: RunOptions, source: Source, system: System) -> dict[str, dict
             "height": source.height,
             "frame_rate": round(source.frame_rate, 6),
             "audio_sample_rate": source.audio_sample_rate,
+            **({"start_seconds": source.start_seconds} if source.start_seconds else {}),
         },
+        **head_of_model(system.spec, system.backend, rate_hz=options.rate_hz, threshold=_threshold(options, system)),
+    }
+
+
+def head_of_model(
+    spec: ModelSpec, backend: BackendInfo, *, rate_hz: float, threshold: float
+) -> dict[str, dict[str, object]]:
+    """The parts of a timeline's head that say what analysed, and how."""
+    return {
         "model": {
             "name": spec.name,
             "sha256": spec.weights_sha256,
@@ -192,9 +208,9 @@ def _head(options: RunOptions, source: Source, system: System) -> dict[str, dict
             "precision": backend.precision,
         },
         "analysis": {
-            "rate_hz": options.rate_hz,
+            "rate_hz": rate_hz,
             "window_seconds": spec.spectrogram.clip_seconds,
-            "threshold": _threshold(options, system),
+            "threshold": threshold,
         },
     }
 

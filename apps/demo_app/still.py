@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 
 from avol.apps.demo_app.limits import Limits, check_duration, check_pixels, check_size
 from avol.runtime import Localiser
-from avol.runtime.errors import AvolError
-from avol.runtime.media.audio import AudioReader
-from avol.runtime.media.container import open_container
-from avol.runtime.media.picture import resize_frame, turn_upright
 from avol.runtime.overlay import Overlay
+from avol.runtime.still import localise_still, read_samples, read_still
 
 RATE_HZ = 4.0  # analyses a second of sound
 LARGEST_SHOWN_PIXELS = 1280  # of the longer side of a result
@@ -60,20 +57,15 @@ def analyse_picture(localiser: Localiser, picture: Path, sound: Path, *, limits:
     """
     limits = limits or Limits()
     frame = read_upright(picture, limits)
-    spec = localiser.spec
-    rate_hz = spec.spectrogram.sample_rate_hz
-    samples = read_sound(sound, rate_hz, limits)
-    # At the network's size once, not at every analysis: a still picture may be huge.
-    pixels = resize_frame(frame, height=spec.frame_height, width=spec.frame_width)
-    times_seconds = middles_seconds(len(samples) / rate_hz, spec.spectrogram.clip_seconds)
-    found = list(localiser.localise_arrays([pixels] * len(times_seconds), times_seconds, samples, rate_hz))
+    samples = read_sound(sound, localiser.spec.spectrogram.sample_rate_hz, limits)
+    found = localise_still(localiser, frame, samples, RATE_HZ)
     best = max(found, key=lambda entry: entry.score)
     return StillResult(
         picture=draw(frame, best.map if best.sounding else None),
         score=best.score,
         sounding=best.sounding,
         time_seconds=best.time_seconds,
-        times_seconds=times_seconds,
+        times_seconds=[entry.time_seconds for entry in found],
         scores=[entry.score for entry in found],
         threshold=localiser.threshold,
         peak=best.peak,
@@ -88,13 +80,7 @@ def read_upright(path: Path, limits: Limits) -> av.VideoFrame:
     """
     check_size(path, limits)
     check_pixels(path, limits.picture_megapixels)
-    with open_container(path) as container:
-        try:
-            for picture in container.decode(video=0) if container.streams.video else ():
-                return turn_upright(picture)
-        except av.FFmpegError:
-            pass
-    raise AvolError(f"{path}: no picture could be decoded. Give a JPEG or PNG.")
+    return read_still(path)
 
 
 def read_sound(path: Path, sample_rate_hz: int, limits: Limits) -> NDArray[np.float32]:
@@ -104,15 +90,7 @@ def read_sound(path: Path, sample_rate_hz: int, limits: Limits) -> NDArray[np.fl
         AvolError: it exceeds a limit or has no sound that decodes.
     """
     check_size(path, limits)
-    chunks, seconds = [], 0.0
-    with AudioReader(path, sample_rate_hz=sample_rate_hz, zero_seconds=0.0) as reader:
-        for chunk in reader:
-            chunks.append(chunk)
-            seconds += len(chunk) / sample_rate_hz
-            check_duration(path, seconds, limits.sound_seconds)
-    if not chunks:
-        raise AvolError(f"{path}: no sound could be decoded. Give a WAV, MP3, FLAC or a video with sound.")
-    return np.concatenate(chunks)
+    return read_samples(path, sample_rate_hz, lambda seconds: check_duration(path, seconds, limits.sound_seconds))
 
 
 def draw(frame: av.VideoFrame, heat: NDArray[np.float32] | None) -> NDArray[np.uint8]:
@@ -123,11 +101,3 @@ def draw(frame: av.VideoFrame, heat: NDArray[np.float32] | None) -> NDArray[np.u
         size = (max(1, round(shown.shape[1] * scale)), max(1, round(shown.shape[0] * scale)))
         return np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_AREA), np.uint8)
     return np.ascontiguousarray(shown, dtype=np.uint8)
-
-
-def middles_seconds(duration_seconds: float, window_seconds: float) -> list[float]:
-    """The middles of windows in a sound, ``RATE_HZ`` a second; a sound shorter than one is heard once, amid silence."""
-    spare = duration_seconds - window_seconds
-    if spare <= 0:
-        return [duration_seconds / 2]
-    return [window_seconds / 2 + step / RATE_HZ for step in range(int(spare * RATE_HZ) + 1)]

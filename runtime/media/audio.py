@@ -15,7 +15,7 @@ from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from avol.runtime.errors import AvolError
-from avol.runtime.media.container import Packets, audio_stream_of, open_container
+from avol.runtime.media.container import Packets, audio_stream_of, open_container, seek_before
 from avol.runtime.media.timing import frame_seconds
 
 Samples = NDArray[np.float32]
@@ -37,12 +37,13 @@ class AudioReader:
         path: a file with an audio stream.
         sample_rate_hz: rate of the samples that come out.
         zero_seconds: time in the file (pts * time_base) that is zero.
+        seek: whether to go to zero by the file's index; the samples are the same, and those before are not decoded.
 
     Raises:
         AvolError: the file does not open or has no audio stream.
     """
 
-    def __init__(self, path: str | Path, *, sample_rate_hz: int, zero_seconds: float) -> None:
+    def __init__(self, path: str | Path, *, sample_rate_hz: int, zero_seconds: float, seek: bool = False) -> None:
         self.warnings: list[str] = []
         self._path = Path(path)
         self._rate_hz = sample_rate_hz
@@ -54,6 +55,8 @@ class AudioReader:
             self._stack.close()
             raise AvolError(f"{self._path}: no audio stream. Give a file that has sound.")
         self._stream = stream
+        if seek:
+            seek_before(self._container, zero_seconds)
         self._damaged_packets = 0
         self._broke_off = ""
 

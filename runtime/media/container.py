@@ -110,6 +110,24 @@ def codec_name(stream: Stream) -> str:
     return "unknown codec" if context is None else str(context.codec.canonical_name)
 
 
+SEEK_MARGIN_SECONDS = 1.0  # decoders of sound need a little of what comes before
+
+
+def seek_before(container: InputContainer, time_seconds: float) -> bool:
+    """Go to a place from which everything that is shown or heard from a time on (of the file) can be decoded.
+
+    Gives False, and stays where it is, where the file does not say how long it is: such files have no times to find.
+    """
+    ticks = int((time_seconds - SEEK_MARGIN_SECONDS) * av.time_base)
+    if container.duration is None or ticks <= (container.start_time or 0):
+        return False  # a failed seek to before the beginning leaves AVI's decoder without its first pictures
+    try:
+        container.seek(ticks, backward=True)
+    except av.FFmpegError:
+        return False
+    return True
+
+
 class Packets:
     """Packets of the streams in the order of the file, then one empty packet per stream that flushes its decoder.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -16,11 +17,12 @@ from av.stream import Discard
 
 from avol.runtime.media.aac import AacEncoder, TimedPacket
 from avol.runtime.media.audio import damaged_sound
-from avol.runtime.media.container import Packets, audio_stream_of, open_container
+from avol.runtime.media.container import Packets, audio_stream_of, open_container, seek_before
 
 # What MP4 can hold and players play. FFmpeg would also put PCM, Vorbis and others into MP4, where browsers and most
 # players stay silent.
 COPIED_CODECS = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "alac", "flac", "opus"})
+LEAD_SECONDS = 0.25  # AAC needs a packet before, Opus 80 ms, MP3 what its reservoir of bits reaches back
 JITTER_TICKS = Fraction(3, 2)  # of the source's clock: what rounding to it can do to two neighbours
 
 
@@ -38,6 +40,7 @@ class AudioPacketCopier:
         path: the file whose sound is taken, from its default audio stream.
         output: the MP4 that is being written.
         zero_seconds: time in ``path`` (pts * time_base) that is zero in the output.
+        is_part: whether much lies before zero: then only what a decoder needs to come into its stride is copied.
 
     Attributes:
         notes: one line each, for the user; complete after :meth:`finish`.
@@ -46,7 +49,7 @@ class AudioPacketCopier:
         AvolError: the file does not open.
     """
 
-    def __init__(self, path: Path, output: OutputContainer, *, zero_seconds: float) -> None:
+    def __init__(self, path: Path, output: OutputContainer, *, zero_seconds: float, is_part: bool = False) -> None:
         self.notes: list[str] = []
         self._path = path
         self._output = output
@@ -62,6 +65,10 @@ class AudioPacketCopier:
         for other in self._container.streams:
             if other is not stream:
                 other.discard = Discard.all  # the demuxer passes over the pictures
+        self._first_seconds = -math.inf
+        if is_part:
+            self._first_seconds = -LEAD_SECONDS
+            seek_before(self._container, zero_seconds)
         name = stream.codec_context.codec.canonical_name
         if stream.codec_context.sample_rate <= 0:
             self.notes.append(f"{path}: the sound ({name}) has no sample rate and is left out.")
@@ -114,6 +121,8 @@ class AudioPacketCopier:
                 self._damaged_packets += 1
                 continue
             time_seconds = clock.retime(packet)
+            if time_seconds < self._first_seconds:
+                continue
             packet.stream = target
             yield time_seconds, packet
 

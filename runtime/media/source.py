@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from avol.runtime.media.timing import container_end_seconds, frame_seconds, pack
 _FALLBACK_FRAME_RATE = 25.0
 
 
-__all__ = ["Source", "audio_stream_of", "open_container", "open_source", "video_stream_of"]
+__all__ = ["Source", "audio_stream_of", "open_container", "open_source", "part_of", "video_stream_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,8 @@ class Source:
         frame_rate: average, frames per second; only a description where the rate varies.
         audio_sample_rate: samples per second of the sound that is used, as decoded; None where there is none.
         warnings: one line each, for the user.
+        start_seconds: how far zero lies behind where it would be without :func:`part_of`.
+        part_seconds: how much is run at most; None: up to the end.
     """
 
     path: Path
@@ -68,6 +70,8 @@ class Source:
     frame_rate: float
     audio_sample_rate: int | None
     warnings: tuple[str, ...] = ()
+    start_seconds: float = 0.0
+    part_seconds: float | None = None
 
     @property
     def sound_path(self) -> Path:
@@ -131,6 +135,31 @@ def open_source(path: str | Path, audio_path: str | Path | None = None) -> Sourc
         frame_rate=frame_rate,
         audio_sample_rate=None if used is None else used.sample_rate,
         warnings=warnings,
+    )
+
+
+def part_of(source: Source, start_seconds: float = 0.0, end_seconds: float | None = None) -> Source:
+    """The part of a source between two times of it; time zero of the output is then the part's beginning.
+
+    Another file's sound is cut in the same way.
+
+    Raises:
+        AvolError: the source ends before the part begins.
+    """
+    if start_seconds >= source.duration_seconds > 0:
+        raise AvolError(
+            f"{source.path}: is {source.duration_seconds:.2f} s long and ends before --start {start_seconds:g}; "
+            "choose an earlier start."
+        )
+    part_seconds = None if end_seconds is None else end_seconds - start_seconds
+    rest_seconds = max(0.0, source.duration_seconds - start_seconds)
+    return replace(
+        source,
+        zero_seconds=source.zero_seconds + start_seconds,
+        audio_zero_seconds=source.audio_zero_seconds + start_seconds,
+        duration_seconds=rest_seconds if part_seconds is None else min(rest_seconds, part_seconds),
+        start_seconds=start_seconds,
+        part_seconds=part_seconds,
     )
 
 

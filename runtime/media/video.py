@@ -14,18 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.errors import AvolError
-from avol.runtime.media.container import Packets, audio_stream_of, open_container, video_stream_of
+from avol.runtime.media.container import (
+    Packets,
+    audio_stream_of,
+    open_container,
+    seek_before,
+    video_stream_of,
+)
 from avol.runtime.media.picture import orientation_of, resize_frame, to_yuv420, turn_upright
 from avol.runtime.media.source import Source
 from avol.runtime.media.timing import (
     AnalysisClock,
     PictureTimes,
     container_end_seconds,
+    frame_seconds,
     packet_end_seconds,
     stream_end_seconds,
 )
 
 __all__ = ["AnalysisClock", "VideoFrame", "VideoReader", "read_picture", "resize_frame"]
+
+SAME_TIME_SECONDS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -77,19 +86,23 @@ class VideoReader:
         self._source = source
         self._height, self._width = frame_height, frame_width
         self._clock = AnalysisClock(rate_hz)
-        self._stack = contextlib.ExitStack()
-        self._container = self._stack.enter_context(open_container(source.path))
+        self._stack, self._threads = contextlib.ExitStack(), threads
+        self._open()
+        file_zero_seconds = source.zero_seconds - source.start_seconds
+        self._times = PictureTimes(zero_seconds=file_zero_seconds, frame_rate=source.frame_rate)
+        self._damaged_packets = self._damaged_frames = self._late_frames = 0
+        self._packets: Packets | None = None
+        self._data_end_seconds = 0.0
+
+    def _open(self) -> None:
+        self._container = self._stack.enter_context(open_container(self._source.path))
         try:
-            self._stream = video_stream_of(self._container, source.path)
+            self._stream = video_stream_of(self._container, self._source.path)
         except AvolError:
             self._stack.close()
             raise
         self._stream.codec_context.thread_type = "AUTO"  # frames and slices: 20-50 % faster than the default
-        self._stream.codec_context.thread_count = threads
-        self._times = PictureTimes(zero_seconds=source.zero_seconds, frame_rate=source.frame_rate)
-        self._damaged_packets = self._damaged_frames = self._late_frames = 0
-        self._packets: Packets | None = None
-        self._data_end_seconds = 0.0
+        self._stream.codec_context.thread_count = self._threads
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +127,12 @@ class VideoReader:
             if time_seconds is None:
                 self._late_frames += 1
                 continue
+            time_seconds -= self._source.start_seconds
+            if time_seconds < -SAME_TIME_SECONDS:  # a part begins at the next picture, not in the middle of one
+                continue
+            time_seconds = max(0.0, time_seconds)
+            if self._source.part_seconds is not None and time_seconds >= self._source.part_seconds - SAME_TIME_SECONDS:
+                return
             self._damaged_frames += picture.is_corrupt
             pixels = None
             if self._clock.due(time_seconds):
@@ -124,6 +143,21 @@ class VideoReader:
         self._sum_up()
 
     def _pictures(self) -> Iterator[av.VideoFrame]:
+        """Decoded pictures from the source's zero on, or from somewhat before it."""
+        if self._source.start_seconds > 0 and seek_before(self._container, self._source.zero_seconds):
+            pictures = self._decoded()
+            first = next(pictures, None)
+            seconds = None if first is None else frame_seconds(first)
+            if first is not None and seconds is not None and seconds <= self._source.zero_seconds:
+                yield first
+                yield from pictures
+                return
+            # The index led astray, as in streams that were cut: everything is decoded then.
+            self._stack.close()
+            self._open()
+        yield from self._decoded()
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
         # A container that declares only one length for all streams is cut off only if none of them reaches it.
         sound = audio_stream_of(self._container) if stream_end_seconds(self._stream) is None else None
         self._packets = Packets(self._container, *(s for s in (self._stream, sound) if s is not None))
@@ -149,7 +183,8 @@ class VideoReader:
 
     def _sum_up(self) -> None:
         """Say once, at the end, what was not usable."""
-        name, reached = self._source.path, (self._times.last_seconds or 0.0) + 1 / self._source.frame_rate
+        last_seconds = (self._times.last_seconds or 0.0) - self._source.start_seconds
+        name, reached = self._source.path, last_seconds + 1 / self._source.frame_rate
         end, data_end = stream_end_seconds(self._stream), reached
         if end is None:
             end = container_end_seconds(self._container)

@@ -50,6 +50,7 @@ class VideoWriter:
         audio_path: the file whose sound is taken, or None.
         audio_zero_seconds: time in ``audio_path`` (pts * time_base) that is zero in the output.
         audio_ends_with_video: leave out sound beyond the last picture.
+        audio_is_part: much of the sound lies before zero, and is left out.
         crf: constant rate factor; smaller is better and larger. What a number means differs between codecs.
         codec: one of :data:`CODECS`.
         shown_as: the name for messages where ``path`` is a temporary one.
@@ -73,6 +74,7 @@ class VideoWriter:
         audio_path: Path | None = None,
         audio_zero_seconds: float = 0.0,
         audio_ends_with_video: bool = False,
+        audio_is_part: bool = False,
         crf: int = 23,
         codec: str = DEFAULT_CODEC,
         shown_as: Path | None = None,
@@ -114,7 +116,9 @@ class VideoWriter:
             encoder.codec_tag = "hvc1"  # by which Apple's players know it
         encoder.thread_type = "FRAME"  # with PyAV's default of slices x264 leaves a core idle
         if audio_path is not None:
-            self._sound = AudioPacketCopier(audio_path, self._output, zero_seconds=audio_zero_seconds)
+            self._sound = AudioPacketCopier(
+                audio_path, self._output, zero_seconds=audio_zero_seconds, is_part=audio_is_part
+            )
 
     def __enter__(self) -> Self:
         return self
