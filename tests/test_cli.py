@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import shlex
+import signal
 import subprocess
 import sys
 import textwrap
