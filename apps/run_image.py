@@ -42,6 +42,7 @@ def run_image(arguments: argparse.Namespace, backend: Backend) -> int:
         AvolError: an input is unusable or an output cannot be written.
     """
     from avol.runtime.localiser import Localiser
+    from avol.runtime.results import refuse_foreign
     from avol.runtime.still import localise_still, read_samples, read_still
     from avol.runtime.system import AvolNetSystem
 
@@ -51,6 +52,7 @@ def run_image(arguments: argparse.Namespace, backend: Backend) -> int:
     picture_out = None if arguments.no_video else result_path(entry, arguments.output_dir, ".png")
     outputs = [path for path in (picture_out, timeline_out) if path is not None]
     refuse_collisions({arguments.image: outputs, arguments.audio: []})
+    refuse_foreign(outputs)
     picture = read_still(arguments.image)
     samples = read_samples(arguments.audio, backend.spec.spectrogram.sample_rate_hz, _refuse_long(arguments.audio))
     localiser = Localiser(system=AvolNetSystem(backend), threshold=arguments.threshold)

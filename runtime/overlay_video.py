@@ -15,6 +15,7 @@ from avol.runtime.frame_localiser import frames_in_queue
 from avol.runtime.heat import Shown, held_heat, moving_heat
 from avol.runtime.media.source import Source
 from avol.runtime.media.writer import DEFAULT_CODEC, VideoWriter
+from avol.runtime.results import MADE_BY
 from avol.runtime.stages import FrameQueue, Stages
 from avol.runtime.strip import Strip, strip_height, with_strip
 from avol.runtime.styles import Painter, StyleOptions
@@ -134,5 +135,6 @@ class OverlayVideo:
             audio_is_part=source.start_seconds > 0,
             codec=options.codec,
             crf=options.crf,
+            comment=MADE_BY,
             shown_as=self._shown_as,
         )

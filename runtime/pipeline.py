@@ -18,6 +18,7 @@ from avol.runtime.finding import finding
 from avol.runtime.frame_localiser import FrameLocaliser, LocalisedFrame
 from avol.runtime.media.source import Source, open_source, part_of
 from avol.runtime.overlay_video import OverlayVideo, VideoOptions
+from avol.runtime.results import refuse_foreign
 from avol.runtime.spec import ModelSpec
 from avol.runtime.strip import Strip
 from avol.runtime.system import BackendInfo, System
@@ -94,6 +95,7 @@ def run_on_video(
     source = part_of(open_source(options.video, options.audio), options.start_seconds, options.end_seconds)
     outputs = [path for path in (options.video_out, options.timeline_out) if path is not None]
     _refuse_overwriting_inputs(outputs, source)
+    refuse_foreign(outputs)
     summary = RunSummary(duration_seconds=source.duration_seconds, notes=list(source.warnings))
     if source.audio_sample_rate is None:
         summary.silence = "sound that cannot be decoded" if source.warnings else "no audio stream"

@@ -585,6 +585,8 @@ def _folder(path: Path) -> Path:
     return path
 
 
+OLDER = b'{"format": "avol.timeline/1", "older": true}'
+
 FAILS: dict[str, tuple[Callable[[Path, Path], Arguments], str]] = {
     "missing": (lambda clip, d: [d / "absent.mp4"], "absent.mp4: no such file"),
     "empty": (lambda clip, d: [_written(d / "clip.mp4", b"")], "clip.mp4: the file is empty"),
@@ -639,7 +641,7 @@ def test_what_must_fail_is_one_line_and_no_trace(
     arguments = [str(argument) for argument in make(clip, spoilt)]
     for folder in (clip.parent, spoilt):
         for suffix in ("mp4", "json"):
-            (folder / f"clip.avol.{suffix}").write_bytes(b"an older result")
+            (folder / f"clip.avol.{suffix}").write_bytes(OLDER)
     if fresh and "--output-dir" not in arguments and name != "one name twice":
         arguments += ["--output-dir", str(tmp_path / "new" / "deep")]
     before = contents(tmp_path)
@@ -720,7 +722,7 @@ def test_usage_mistakes_exit_with_2(capsys: pytest.CaptureFixture[str], argument
 @pytest.mark.parametrize("call", [1, 2, 6])
 def test_a_run_that_breaks_off_leaves_no_trace(clip: Path, error: BaseException, call: int) -> None:
     for suffix in ("mp4", "json"):
-        clip.with_name(f"clip.avol.{suffix}").write_bytes(b"an older result")
+        clip.with_name(f"clip.avol.{suffix}").write_bytes(OLDER)
     before = contents(clip.parent)
     with pytest.raises(type(error)):
         run_fake(clip, SquareSystem(fail_at=call, error=error))
@@ -773,7 +775,7 @@ def command(before: str, *arguments: str | Path) -> list[str]:
     [(signal.SIGINT, 130, "avol-run: interrupted"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")],
 )
 def test_signals_leave_no_trace(clip: Path, tmp_path: Path, number: signal.Signals, status: int, said: str) -> None:
-    clip.with_name("clip.avol.json").write_bytes(b"an older result")
+    clip.with_name("clip.avol.json").write_bytes(OLDER)
     before = contents(tmp_path)
     arguments = command(SLOW, clip, "--json", clip.with_name("clip.avol.json"), "--output-dir", tmp_path / "new")
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -790,7 +792,8 @@ def test_signals_leave_no_trace(clip: Path, tmp_path: Path, number: signal.Signa
 def test_a_full_disk_is_one_line(clip: Path, options: tuple[str, ...]) -> None:
     """A limit on the size of files stands in for it."""
     name = "clip.avol.json" if options else "clip.avol.mp4"
-    clip.with_name(name).write_bytes(b"an older result")
+    for older in {"clip.avol.json", name}:
+        clip.with_name(older).write_bytes(OLDER)
     before = contents(clip.parent)
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))"
     done = subprocess.run(command(limit, clip, *options), check=False, capture_output=True, text=True)

@@ -202,3 +202,23 @@ def _wait(ready: Callable[[], bool]) -> None:
     while not ready() and time.monotonic() < give_up:
         time.sleep(0.1)
     assert ready()
+
+
+@pytest.mark.parametrize("name", ["clip.avol.mp4", "clip.avol.json", "clip.avol.csv", "clip.avol.npz"])
+def test_only_results_of_avol_are_replaced(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    track = AudioTrack(samples=bursts([0.2], seconds=0.5, sample_rate=16000), sample_rate=16000)
+    video = write_media(tmp_path / "clip.mp4", VideoTrack(seconds=0.5, rate=10), track)
+    suffix = name.rpartition(".")[2]
+    words = [str(video), "--format", "json" if suffix == "mp4" else suffix]
+    (tmp_path / name).write_bytes(b"somebody's own")
+    assert main_run(words) == 1
+    said = capsys.readouterr().err
+    assert f"{name}: is there already and is no result of avol" in said
+    assert said.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"clip.mp4", name})
+    assert (tmp_path / name).read_bytes() == b"somebody's own"
+    (tmp_path / name).unlink()
+    for _ in range(2):
+        assert main_run(words) == 0
+    (tmp_path / f"clip.avol.{words[2]}").unlink()  # the video alone is known by what it says of itself
+    assert main_run(words) == 0

@@ -186,12 +186,14 @@ def test_a_failure_anywhere_ends_the_run_with_it(
     owner, name, at = STAGES[stage]
     plain = getattr(owner, name)
     monkeypatch.setattr(owner, name, (failing_iterator if name == "__iter__" else failing_call)(plain, at, error))
-    (tmp_path / "out.json").write_bytes(b"an older result")
+    (tmp_path / "out.json").write_bytes(b'{"format": "avol.timeline/1", "older": true}')
     with pytest.raises(type(error)) as caught:
         run(clip, tmp_path, SquareSystem())
     assert caught.value is error
     assert our_threads() == []
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out.json": b"an older result"}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "out.json": b'{"format": "avol.timeline/1", "older": true}'
+    }
 
 
 def test_a_failing_bar_ends_the_run(clip: Path, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class VideoWriter:
         audio_is_part: much of the sound lies before zero, and is left out.
         crf: constant rate factor; smaller is better and larger. What a number means differs between codecs.
         codec: one of :data:`CODECS`.
+        comment: goes into the file's metadata.
         shown_as: the name for messages where ``path`` is a temporary one.
 
     Attributes:
@@ -77,6 +78,7 @@ class VideoWriter:
         audio_is_part: bool = False,
         crf: int = 23,
         codec: str = DEFAULT_CODEC,
+        comment: str = "",
         shown_as: Path | None = None,
     ) -> None:
         self.notes: list[str] = []
@@ -96,6 +98,7 @@ class VideoWriter:
             # Edit lists count in ticks of the movie: its default of a millisecond would move the start.
             container_options={"movflags": "faststart", "movie_timescale": str(self._ticks_per_second)},
         )
+        self._output.metadata["comment"] = comment
         encoder_name, options = CODECS[codec]
         quality = {"cq" if codec.endswith("nvenc") else "crf": str(crf)}
         stream = self._output.add_stream(
