@@ -124,7 +124,7 @@ def judge(found: Comparison, precision: str) -> list[Check]:
                 f"{name}, largest difference",
                 f"{value:.1e}",
                 "a number" if is_int8 else f"<= {largest:g}",  # of eight bits the rest is told by peaks and accuracy
-                passed=value <= largest,
+                passed=bool(value <= largest),
             )
             for name, value in (("map", found.map_difference), ("score", found.score_difference))
         ),

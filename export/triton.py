@@ -63,7 +63,8 @@ def write_repository(folder: Path, repository: Path) -> list[str]:
 
     Args:
         folder: of the model, as ``avol export`` writes it. Engines of TensorRT in it are taken along, but for those
-            that were built from other graphs; those of TensorRT-RTX are not, the server does not run them.
+            that were built from other graphs or take no batch of one; those of TensorRT-RTX are not, the server does
+            not run them.
         repository: made if missing; models of these names in it are replaced, others stay.
 
     Returns:
@@ -119,9 +120,11 @@ def find_served(folder: Path) -> list[Served]:
                 found.append(Served(role, precision, graph, LARGEST_BATCH))
             plan = folder / plan_file_name(role, precision, "tensorrt")
             if plan.is_file() and plan not in outdated:
-                profiles = read_plan_info(plan).profiles
-                largest = max(shape[2][0] for profile in profiles for shape in profile.values())
-                found.append(Served(role, precision, plan, largest))
+                # The server takes the first profile, and gives it batches from one on.
+                shapes = read_plan_info(plan).profiles[0].values()
+                if all(smallest[0] == 1 for smallest, _, _ in shapes):
+                    largest = min(shape[0] for _, _, shape in shapes)
+                    found.append(Served(role, precision, plan, largest))
     return found
 
 
