@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         from avol.export.triton import write_repository
 
         print(f"{arguments.triton}: Triton models {', '.join(write_repository(out, arguments.triton))}")
-    print(f"{out}: {len(written)} files; run them with: avol-run VIDEO --model {out}")
+    print(f"{out}: {len(written)} files; run them with: avol-run VIDEO --model {shlex.quote(str(out))}")
     refused = [verdict for verdict in exported.verdicts if not verdict.written]
     for verdict in refused:
         how = "give --calibration more clips" if verdict.found.accuracies is None else "calibrate on other clips"

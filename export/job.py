@@ -125,7 +125,7 @@ def export_model(
                 item.key, item.value = GATE_KEY, str(verdict)
                 models[file_name(model)] = model
     contents = {name: model.SerializeToString() for name, model in models.items()}
-    if ranges is not None:
+    if ranges is not None and any(v.written for v in verdicts if v.precision == "int8"):
         contents[RANGES_FILE] = ranges.to_json().encode()
     files = write_files(out, contents, spec)
     return Exported(spec, network, models, files, moments, verdicts)
