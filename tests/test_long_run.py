@@ -14,6 +14,7 @@ import pytest
 
 from avol.runtime.pipeline import RunOptions, run_on_video
 from fake_system import SquareSystem
+from media_factory import AudioTrack, VideoTrack, bursts, write_media
 
 MINUTES, RATE = 10, 2
 SAMPLED_SECONDS = 5.0
@@ -71,3 +72,23 @@ def test_ten_minutes_need_no_more_memory_than_two(benchmark: ModuleType, tmp_pat
 def resident_bytes() -> float:
     """Of this process; the kernel counts in pages."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096.0
+
+
+def test_pictures_go_as_soon_as_nobody_needs_them(tmp_path: Path) -> None:
+    """Not only when Python looks for cycles: by then hours of video may have piled up hundreds of them."""
+    track = AudioTrack(samples=bursts([0.2], seconds=1, sample_rate=16000), sample_rate=16000)
+    video = write_media(tmp_path / "clip.mp4", VideoTrack(seconds=1, rate=25), track)
+    options = RunOptions(video=video, timeline_out=tmp_path / "t.json", video_out=tmp_path / "o.mp4")
+    run_on_video(options, SquareSystem())
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        run_on_video(options, SquareSystem())
+        gc.collect()
+        left = [type(found).__name__ for found in gc.garbage if type(found).__module__.startswith("av.")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert left == []

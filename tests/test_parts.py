@@ -82,7 +82,7 @@ def test_the_sound_of_a_part_does_not_depend_on_how_it_is_found(suffix: str, sta
     whole = open_source(film(suffix))
     with AudioReader(film(suffix), sample_rate_hz=AUDIO_RATE, zero_seconds=whole.audio_zero_seconds) as reader:
         rest = np.concatenate(list(reader))[round(start * AUDIO_RATE) :]
-    # A track runs on from its first block's time; that of a part is another block's.
+    # Containers round the times of blocks; a track runs on from its first one.
     onsets = [np.flatnonzero(np.abs(samples) > 0.1)[0] / AUDIO_RATE for samples in (rest, heard[1])]
     assert onsets[0] == pytest.approx(onsets[1], abs=JITTER_SECONDS)
 
@@ -207,3 +207,41 @@ def test_a_short_sound_is_heard_once(picture: Path, tmp_path: Path) -> None:
     assert cli.main_run(["--image", str(picture), "--audio", str(sound)]) == 0
     (entry,) = json.loads((tmp_path / "band.avol.json").read_text(encoding="utf-8"))["frames"]
     assert entry["time_seconds"] == pytest.approx(0.25, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "file_start"),
+    [
+        ("a.mp4", "aac", 0.0),
+        ("a.mkv", "flac", 0.0),
+        ("a.ts", "aac", 0.0),
+        ("a.mp4", "aac", 2.3),
+        ("a.mov", "alac", 0.0),
+    ],
+)
+@pytest.mark.parametrize("start_seconds", [2.57, 3.37])  # one is 10 ms behind a packet of AAC
+def test_the_sound_of_a_part_lies_on_the_sample(
+    tmp_path: Path, name: str, codec: str, file_start: float, start_seconds: float
+) -> None:
+    samples = bursts(BURSTS, seconds=SECONDS, sample_rate=AUDIO_RATE)
+    path = write_media(
+        tmp_path / name,
+        VideoTrack(seconds=SECONDS, rate=RATE, start_seconds=file_start),
+        AudioTrack(samples=samples, sample_rate=AUDIO_RATE, codec=codec, start_seconds=file_start),
+    )
+    whole = open_source(path)
+    part = part_of(whole, start_seconds)
+    first = round(start_seconds * AUDIO_RATE)
+    heard, expected = samples_of(part), samples_of(whole)[first : first + 2 * AUDIO_RATE]
+    assert np.abs(expected).max() > 0.1
+    assert np.abs(heard[: expected.size] - expected)[16:].max() < 2e-3  # 16: where the resampler begins
+
+
+def samples_of(source: Source) -> np.ndarray:
+    with AudioReader(
+        source.sound_path,
+        sample_rate_hz=AUDIO_RATE,
+        zero_seconds=source.audio_zero_seconds,
+        seek=source.start_seconds > 0,
+    ) as reader:
+        return np.concatenate(list(reader))

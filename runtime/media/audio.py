@@ -141,7 +141,6 @@ class SampleLine:
             gap = round((time_seconds - float(self._start)) * self.rate_hz) - self._placed
             if not self._first and abs(gap) <= JITTER_SECONDS * self.rate_hz:
                 gap = 0
-            self._first = False
         while gap > 0:  # in seconds, so that a late start of hours needs no memory
             silence = np.zeros(min(gap, self.rate_hz), np.float32)
             gap -= silence.size
@@ -149,6 +148,7 @@ class SampleLine:
             yield silence
         samples = samples[-gap:]
         if samples.size:
+            self._first = False  # a block that lies wholly before the line is none of it
             self._placed += samples.size
             yield samples
 

@@ -10,6 +10,7 @@ from typing import cast
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.plane import VideoPlane
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
@@ -53,7 +54,10 @@ def orientation_of(picture: av.VideoFrame) -> Orientation:
     nearest one: the frame stays a rectangle.
     """
     try:
-        side_data = cast("Mapping[str, object]", picture.side_data).get("DISPLAYMATRIX")
+        # Not picture.side_data: the picture would keep it, each would hold the other, and pictures would pile up until
+        # Python's collector of cycles runs, which is seldom.
+        found = SideDataContainer(picture)  # type: ignore[call-arg]  # the stubs leave it out
+        side_data = cast("Mapping[str, object]", found).get("DISPLAYMATRIX")
     except ValueError:  # PyAV refuses the whole list for a kind that it does not know, as EXIF is to 18.1
         return _from_rotation(picture.rotation)
     if side_data is None:
