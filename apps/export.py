@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -44,16 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the graphs, each judged against the network, and what is asked for besides; gives the exit code."""
     from avol.export.compare import ENOUGH_FRAMES
-    from avol.export.job import export_model
+    from avol.export.engines import outdated_plans
+    from avol.export.job import export_model, planned_precisions
     from avol.export.onnx_files import check_folder
     from avol.export.report import HEADING, measure
-    from avol.export.verify import LARGEST_DIFFERENCE, compare_with_network
     from avol.runtime.errors import AvolError
     from avol.train.checkpoint import read_checkpoint_spec
 
     checkpoint: Path = arguments.checkpoint or bundled_model_folder() / CHECKPOINT_FILE
     out: Path = arguments.out or Path("out") / read_checkpoint_spec(checkpoint).name
-    check_request(arguments)
+    check_request(arguments, out, planned_precisions(checkpoint, arguments.precision, arguments.calibration))
     for folder in filter(None, (out, arguments.triton)):
         check_folder(folder)
     exported = export_model(
@@ -64,25 +65,23 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         report=lambda line: print(line, file=sys.stderr),
     )
-    differences = compare_with_network(checkpoint, out)
-    if wrong := [f"{role}.onnx" for role, value in differences.items() if not value <= LARGEST_DIFFERENCE]:
-        raise AvolError(
-            f"{out}: {', '.join(wrong)} differ from the network; do not use them, and report this as a bug."
-        )
     print(HEADING, *measure(exported), sep="\n")
     for verdict in exported.verdicts:
         print(f"{verdict.precision}: {verdict}")
         if verdict.found.sounding < ENOUGH_FRAMES:
             print(f"  fewer than {ENOUGH_FRAMES} frames: judge it again with avol verify and more clips")
     written = [*exported.files, *(engine.path for engine in build_requested(arguments, out))]
+    for plan in outdated_plans(out):
+        print(f"{plan}: was built from another graph than is there now; build it anew, or delete it.", file=sys.stderr)
     if arguments.triton is not None:
         from avol.export.triton import write_repository
 
         print(f"{arguments.triton}: Triton models {', '.join(write_repository(out, arguments.triton))}")
-    print(f"{out}: {len(written)} files; run them with: avol-run VIDEO --model {out}")
+    print(f"{out}: {len(written)} files; run them with: avol-run VIDEO --model {shlex.quote(str(out))}")
     refused = [verdict for verdict in exported.verdicts if not verdict.written]
     for verdict in refused:
-        message = f"{out}: no {verdict.precision} graphs, they {verdict}; --force writes them."
+        how = "give --calibration more clips" if verdict.found.accuracies is None else "calibrate on other clips"
+        message = f"{out}: no {verdict.precision} graphs, they {verdict}; {how}, or write them with --force."
         if arguments.precision is not None:
             raise AvolError(message)
         print(message, file=sys.stderr)

@@ -72,21 +72,34 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_request(arguments: argparse.Namespace) -> None:
+def check_request(arguments: argparse.Namespace, folder: Path, planned: tuple[str, ...]) -> None:
     """Find out whether engines can be built as the arguments say, before anything long begins.
 
     Args:
         arguments: with what :func:`add_engine_arguments` defined.
+        folder: of the model.
+        planned: precisions of the graphs that are going to be written into it.
 
     Raises:
-        AvolError: a builder or a GPU is missing, or the options do not go together.
+        AvolError: a builder, a GPU or graphs are missing, or the options do not go together.
     """
     from avol.export.engines import prepare_builder
     from avol.export.engines_device import current_device
+    from avol.runtime.backends.contract import TENSORS
+    from avol.runtime.errors import AvolError
 
-    if arguments.engine != "none":
-        # Without engines under auto goes on; why is said when their turn comes.
-        prepare_builder(arguments.engine, arguments.batch, _options(arguments), current_device(), lambda _: None)
+    if arguments.engine == "none":
+        return
+    # Without engines under auto goes on; why is said when their turn comes.
+    prepare_builder(arguments.engine, arguments.batch, _options(arguments), current_device(), lambda _: None)
+    if unknown := [role for role in arguments.engine_graphs if role not in TENSORS]:
+        raise AvolError(f"--engine-graphs: there is no graph {unknown[0]}; take of {', '.join(TENSORS)}.")
+    for precision in arguments.engine_precision or ():
+        if precision not in planned and not any(folder.glob(f"*.{precision}.onnx")):
+            raise AvolError(
+                f"--engine-precision: there are no {precision} graphs to build from; "
+                + ("give --calibration DATA too." if precision == "int8" else f"add {precision} to --precision.")
+            )
 
 
 def build_requested(arguments: argparse.Namespace, folder: Path) -> list[BuiltEngine]:

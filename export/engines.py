@@ -19,8 +19,9 @@ from avol.export.engines_layers import check_types
 from avol.export.engines_modules import Builder, choose_builder, needs_gpu
 from avol.export.engines_options import EngineOptions, check_batches
 from avol.runtime.atomic import AtomicOutput, commit_all, write_error
+from avol.runtime.backends.contract import ALWAYS_FLOAT32
 from avol.runtime.errors import AvolError
-from avol.runtime.plan_files import PRECISIONS, PlanInfo, ShapeRange, plan_file_name, plan_info_path
+from avol.runtime.plan_files import PRECISIONS, PlanInfo, ShapeRange, plan_file_name, plan_info_path, read_plan_info
 
 GRAPH_NAME = re.compile(rf"(?P<role>[^.]+)(?:\.(?P<precision>{'|'.join(PRECISIONS)}))?\.onnx")
 
@@ -142,7 +143,7 @@ def choose_graphs(
     chosen: dict[tuple[str, str], Path] = {}
     for precision in sorted(set(precisions), key=PRECISIONS.index):
         present = [role for role in wanted if (role, precision) in found]
-        if not present:
+        if not present and not set(wanted) <= set(ALWAYS_FLOAT32):
             raise AvolError(
                 f"{folder}: holds no {precision} graph; export it with avol export --precision {precision}."
             )
@@ -152,6 +153,23 @@ def choose_graphs(
         chosen |= {(role, precision): found[role, precision] for role in present}
         chosen |= {(role, "fp32"): found[role, "fp32"] for role in others}
     return [(role, precision, path) for (role, precision), path in chosen.items()]
+
+
+def outdated_plans(folder: Path) -> list[Path]:
+    """Engines in a model folder that were built from other graphs than those that lie there, or do not say from what.
+
+    An export replaces graphs; engines of the ones before stay, and would run.
+    """
+    outdated = []
+    for plan in sorted(folder.glob("*.plan")):
+        try:
+            info = read_plan_info(plan)
+            graph = folder / (f"{info.role}.onnx" if info.precision == "fp32" else f"{info.role}.{info.precision}.onnx")
+            if hashlib.sha256(graph.read_bytes()).hexdigest() != info.onnx_sha256:
+                outdated.append(plan)
+        except (AvolError, OSError):
+            outdated.append(plan)
+    return outdated
 
 
 def _build_one(
@@ -221,4 +239,4 @@ def _to_stderr(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-__all__ = ["BuiltEngine", "EngineOptions", "build_engines", "choose_graphs"]
+__all__ = ["BuiltEngine", "EngineOptions", "build_engines", "choose_graphs", "outdated_plans"]

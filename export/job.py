@@ -11,9 +11,18 @@ import onnx
 from avol.export.calibrate import DEFAULT_METHOD, choose_ranges, watch
 from avol.export.compare import Check, Comparison, Outputs, compare, judge, run_system
 from avol.export.moments import CALIBRATION_SCENES, JUDGING_SCENES, Moments, load_moments, synthetic_moments
-from avol.export.onnx_files import build_models, exported_spec, file_name, write_files
+from avol.export.onnx_files import (
+    build_models,
+    exported_spec,
+    file_name,
+    graph_file_name,
+    refuse_strangers,
+    write_files,
+)
 from avol.export.ranges import RANGES_FILE, Ranges, read_ranges
 from avol.export.systems import GraphSystem, TorchSystem
+from avol.export.verify import require_equal
+from avol.runtime.backends.contract import TENSORS
 from avol.runtime.errors import AvolError
 from avol.runtime.plan_files import PRECISIONS
 from avol.runtime.spec import GRAPH_KEY, ModelSpec
@@ -88,10 +97,13 @@ def export_model(
         report: is given lines for the user.
 
     Raises:
-        AvolError: no usable checkpoint, no calibration where ``int8`` was asked for, or nothing can be written there.
+        AvolError: no usable checkpoint, no calibration where ``int8`` was asked for, float32 graphs that differ from
+            the network, or nothing can be written there.
     """
     network = load_checkpoint(checkpoint)
     spec = exported_spec(network)
+    planned = planned_precisions(checkpoint, precisions, calibration)
+    refuse_strangers(out, {graph_file_name(role, name) for role in TENSORS for name in planned}, spec)
     wanted = precisions or PRECISIONS
     ranges = None
     if "int8" in wanted:
@@ -101,6 +113,7 @@ def export_model(
     report(f"judging on {moments.description}")
     reference = run_system(TorchSystem(network, "torch"), moments)
     models = {file_name(model): model for model in build_models(network, spec)}
+    require_equal(network, {_role(model): model.SerializeToString() for model in models.values()})
     verdicts = []
     for precision in (name for name in PRECISIONS[1:] if name in wanted):
         reduced = build_models(network, spec, precision=precision, ranges=ranges)
@@ -112,10 +125,20 @@ def export_model(
                 item.key, item.value = GATE_KEY, str(verdict)
                 models[file_name(model)] = model
     contents = {name: model.SerializeToString() for name, model in models.items()}
-    if ranges is not None:
+    if ranges is not None and any(v.written for v in verdicts if v.precision == "int8"):
         contents[RANGES_FILE] = ranges.to_json().encode()
     files = write_files(out, contents, spec)
     return Exported(spec, network, models, files, moments, verdicts)
+
+
+def planned_precisions(
+    checkpoint: Path, precisions: tuple[str, ...] | None, calibration: Path | None
+) -> tuple[str, ...]:
+    """What an export is going to write if it passes; the arguments are those of :func:`export_model`."""
+    if precisions is not None:
+        return tuple(dict.fromkeys(("fp32", *precisions)))
+    has_ranges = calibration is not None or (checkpoint.parent / RANGES_FILE).exists()
+    return tuple(name for name in PRECISIONS if name != "int8" or has_ranges)
 
 
 def calibrate(network: AvolNet, data: Path | None, *, method: str, report: Report) -> Ranges:
@@ -135,7 +158,8 @@ def calibrate(network: AvolNet, data: Path | None, *, method: str, report: Repor
         source = moments.description
     else:
         moments = load_moments(data, network.spec, part="train", limit=CALIBRATION_FRAMES)
-        source = moments.description.replace(str(data), data.name)  # no paths of this machine in a file that travels
+        # No paths of this machine in a file that travels.
+        source = moments.description.replace(f" of {data}", f" of {data.resolve().name}")
     report(f"calibrating on {moments.description}, {method}")
     return choose_ranges(network, watch(network, moments), method=method, source=source)
 

@@ -142,13 +142,22 @@ def _plain_candidates(data: Path, spec: ModelSpec, part: str | None) -> tuple[li
     if not videos:
         raise AvolError(f"{data}: holds no videos; name clips, prepared pairs or labelled material.")
     of_video: dict[str, list[_Candidate]] = {}
+    unusable: list[AvolError] = []
     for video in videos:
-        if found := _video_candidates(Path(video.path), video.video_id, spec):
+        try:
+            found = _video_candidates(Path(video.path), video.video_id, spec)
+        except AvolError as error:
+            unusable.append(error)
+            continue
+        if found:
             of_video.setdefault(video.video_id, []).extend(found)
+    if unusable and not of_video:
+        raise unusable[0]
     names = sorted(of_video)
     if part is not None and len(names) > 1:
         names = names[0 if part == "train" else 1 :: 2]
-    return [candidate for name in names for candidate in of_video[name]], f"{len(names)} videos of {data}"
+    left_out = f" ({len(unusable)} left out that cannot be used)" if unusable else ""
+    return [candidate for name in names for candidate in of_video[name]], f"{len(names)} videos of {data}{left_out}"
 
 
 def _video_candidates(

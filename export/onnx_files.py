@@ -145,7 +145,9 @@ def write_files(out: Path, contents: Mapping[str, bytes], spec: ModelSpec) -> li
 
 
 def refuse_strangers(out: Path, replaced: Collection[str], spec: ModelSpec) -> None:
-    """See to it that no graphs of another model, in a precision that is not written now, stay beside the new ones.
+    """See to it that no graphs with another spec, in a precision that is not written now, stay beside the new ones.
+
+    The runtime opens none that differs from the folder's spec, be it the weights, the threshold or a version.
 
     Raises:
         AvolError: it does.
@@ -159,9 +161,10 @@ def refuse_strangers(out: Path, replaced: Collection[str], spec: ModelSpec) -> N
             continue
         if metadata.get(PRECISION_KEY, "fp32") == "fp32" or SPEC_KEY not in metadata:
             continue
-        if ModelSpec.from_json(metadata[SPEC_KEY], origin=path).weights_sha256 != spec.weights_sha256:
+        if different := ModelSpec.from_json(metadata[SPEC_KEY], origin=path).differences(spec):
             raise AvolError(
-                f"{path}: belongs to another model than the one to be written; delete it, or choose another --out."
+                f"{path}: belongs to another model or export than the one to be written, they differ in "
+                f"{', '.join(different)}; delete it, or choose another --out."
             )
 
 

@@ -45,14 +45,17 @@ class Row:
     milliseconds: float
 
     def __str__(self) -> str:
-        share = "" if self.agreement is None else f"{100 * self.agreement[0]:.1f} % of {self.agreement[1]}"
+        share = ""
+        if self.agreement is not None:
+            same, count = self.agreement
+            share = f"{100 * same:.1f} % of {count}" if count else "- of 0"
         return (
             f"{self.path.name:<26}{self.precision:<6}{self.size_bytes / 1e6:>7.2f} MB{self.difference:>12.1e}"
-            f"{share:>18}{self.milliseconds:>10.2f} ms"
+            f"{share:>18}{self.milliseconds:>13.2f} ms"
         )
 
 
-HEADING = f"{'file':<26}{'':<6}{'size':>10}{'to torch':>12}{'same peak':>18}{'time, batch 1':>13}"
+HEADING = f"{'file':<26}{'':<6}{'size':>10}{'to torch':>12}{'same peak':>18}{'time, batch 1':>16}"
 
 
 def measure(exported: Exported) -> list[Row]:

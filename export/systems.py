@@ -144,11 +144,15 @@ def open_system(text: str) -> System:
         name, _, choice = name.rpartition(":")
         choices.insert(0, choice)
     path = Path(name)
+    if len(choices) > len({choice in PRECISIONS for choice in choices}):
+        raise AvolError(f"{text}: names two precisions or two devices; name at most one of each.")
     if unknown := [choice for choice in choices if choice not in (*PRECISIONS, *DEVICES) or choice == "auto"]:
         raise AvolError(
             f"{text}: {unknown[0]!r} is neither a precision ({', '.join(PRECISIONS)}) nor a device "
             f"({', '.join(DEVICES[1:])}), and there is no such file or folder."
         )
+    if path.suffix in {".onnx", ".plan"} and path.is_file():
+        raise AvolError(f"{path}: one file of a model; name its folder, {path.parent}, and behind it :PRECISION.")
     if not path.is_dir():
         if choices:
             raise AvolError(

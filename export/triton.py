@@ -11,6 +11,7 @@ Source: the server's documentation of ModelConfig and of ensembles.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from avol.export.engines import outdated_plans
 from avol.runtime.atomic import AtomicOutput, commit_all, write_error
 from avol.runtime.backends.contract import GRAPHS, TENSORS, tensor_dtype, tensor_shape
 from avol.runtime.errors import AvolError
@@ -60,8 +62,9 @@ def write_repository(folder: Path, repository: Path) -> list[str]:
     """Write a model repository.
 
     Args:
-        folder: of the model, as ``avol export`` writes it. Engines of TensorRT in it are taken along; those of
-            TensorRT-RTX are not, the server does not run them.
+        folder: of the model, as ``avol export`` writes it. Engines of TensorRT in it are taken along, but for those
+            that were built from other graphs or take no batch of one; those of TensorRT-RTX are not, the server does
+            not run them.
         repository: made if missing; models of these names in it are replaced, others stay.
 
     Returns:
@@ -77,36 +80,51 @@ def write_repository(folder: Path, repository: Path) -> list[str]:
     texts |= ensembles(served, spec)
     sources = {model.name: model.source for model in served}
     outputs: list[AtomicOutput] = []
-    try:
-        for name, text in texts.items():
-            (repository / name / "1").mkdir(parents=True, exist_ok=True)
-            outputs.append(AtomicOutput(repository / name / "config.pbtxt"))
-            outputs[-1].temporary.write_text(text, encoding="utf-8")
-            if name in sources:
-                outputs.append(AtomicOutput(repository / name / "1" / f"model{sources[name].suffix}"))
-                shutil.copyfile(sources[name], outputs[-1].temporary)
-        commit_all(*outputs)
-    except OSError as error:
-        raise write_error(repository, error) from None
-    finally:
-        for output in outputs:
-            output.temporary.unlink(missing_ok=True)
+    with contextlib.ExitStack() as folders, contextlib.ExitStack() as stack:
+        try:
+            for name, text in texts.items():
+                _make_folder(repository / name / "1", folders)
+                outputs.append(stack.enter_context(AtomicOutput(repository / name / "config.pbtxt")))
+                outputs[-1].temporary.write_text(text, encoding="utf-8")
+                if name in sources:
+                    path = repository / name / "1" / f"model{sources[name].suffix}"
+                    outputs.append(stack.enter_context(AtomicOutput(path)))
+                    shutil.copyfile(sources[name], outputs[-1].temporary)
+            commit_all(*outputs)
+        except OSError as error:
+            raise write_error(repository, error) from None
+        folders.pop_all()  # they stay, an ensemble's empty one too
     return list(texts)
+
+
+def _make_folder(folder: Path, undo: contextlib.ExitStack) -> None:
+    """Make it and those above; what is empty of them when ``undo`` unwinds goes again."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        undo.callback(_remove_if_empty, path)
+        path.mkdir(exist_ok=True)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def find_served(folder: Path) -> list[Served]:
     """Graphs and TensorRT engines of a folder, by role and precision."""
-    found = []
+    found, outdated = [], outdated_plans(folder)
     for role in TENSORS:
         for precision in PRECISIONS:
             graph = folder / (f"{role}.onnx" if precision == "fp32" else f"{role}.{precision}.onnx")
             if graph.is_file():
                 found.append(Served(role, precision, graph, LARGEST_BATCH))
             plan = folder / plan_file_name(role, precision, "tensorrt")
-            if plan.is_file():
-                profiles = read_plan_info(plan).profiles
-                largest = max(shape[2][0] for profile in profiles for shape in profile.values())
-                found.append(Served(role, precision, plan, largest))
+            if plan.is_file() and plan not in outdated:
+                # The server takes the first profile, and gives it batches from one on.
+                shapes = read_plan_info(plan).profiles[0].values()
+                if all(smallest[0] == 1 for smallest, _, _ in shapes):
+                    largest = min(shape[0] for _, _, shape in shapes)
+                    found.append(Served(role, precision, plan, largest))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from avol.runtime.backends.contract import TENSORS
+from avol.runtime.errors import AvolError
 from avol.runtime.spec import ModelSpec
 from avol.train.checkpoint import load_checkpoint
 from avol.train.network import AvolNet
@@ -32,19 +35,44 @@ def compare_with_network(checkpoint: Path, folder: Path, *, seed: int = 0) -> di
         Role to the largest absolute difference over all outputs, relative to the outputs' magnitude where that
         exceeds one.
     """
-    network = round_convolutions(load_checkpoint(checkpoint))
+    # Other files there are another's, or of another precision, which compare.py holds to what that loses.
+    graphs = {role: path for role in TENSORS if (path := folder / f"{role}.onnx").is_file()}
+    return largest_differences(load_checkpoint(checkpoint), graphs, seed=seed)
+
+
+def largest_differences(network: AvolNet, graphs: Mapping[str, Path | bytes], *, seed: int = 0) -> dict[str, float]:
+    """The same of float32 graphs by role: files, or serialised."""
+    network = round_convolutions(network)
     inputs = example_inputs(network, network.spec, seed=seed)
     differences = {}
-    for path in sorted(folder.glob("*.onnx")):
-        if "." in path.stem:  # another precision: compare.py holds it to what that loses
-            continue
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for role, graph in graphs.items():
+        session = onnxruntime.InferenceSession(
+            str(graph) if isinstance(graph, Path) else graph, providers=["CPUExecutionProvider"]
+        )
         wanted = {tensor.name: inputs[tensor.name] for tensor in session.get_inputs()}
         tensors = {name: torch.from_numpy(value) for name, value in wanted.items()}
         with torch.no_grad():
-            expected = [value.numpy() for value in _run_network(network, path.stem, tensors)]
-        differences[path.stem] = _largest_difference(session.run(None, wanted), expected)
+            expected = [value.numpy() for value in _run_network(network, role, tensors)]
+        differences[role] = _largest_difference(session.run(None, wanted), expected)
     return differences
+
+
+def require_equal(network: AvolNet, graphs: Mapping[str, bytes]) -> None:
+    """See to it that float32 graphs compute what the network computes.
+
+    Args:
+        network: that they were traced from.
+        graphs: serialised, by role.
+
+    Raises:
+        AvolError: one differs by more than :data:`LARGEST_DIFFERENCE`, or gives what is no number.
+    """
+    differences = largest_differences(network, graphs)
+    if wrong := [f"{role}.onnx" for role, value in differences.items() if not value <= LARGEST_DIFFERENCE]:
+        raise AvolError(
+            f"{network.spec.name}: {', '.join(wrong)} would differ from the network; nothing is written. If the "
+            "weights are numbers, report this as a bug."
+        )
 
 
 def round_convolutions(network: AvolNet) -> AvolNet:

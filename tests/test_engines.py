@@ -334,6 +334,9 @@ def test_graphs_that_are_not_there(tmp_path: Path) -> None:
         choose_graphs(folder, ("fp32", "int8"), (), ignore)
     with pytest.raises(AvolError, match="holds no graph pair; it has frame"):
         choose_graphs(folder, ("fp32",), ("pair",), ignore)
+    (folder / "head.onnx").write_bytes((folder / "frame.onnx").read_bytes())
+    chosen = choose_graphs(folder, ("fp16",), ("head",), ignore)  # float32 in every precision
+    assert chosen == [("head", "fp32", folder / "head.onnx")]
 
 
 @needs_rtx

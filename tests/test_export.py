@@ -191,6 +191,7 @@ def test_verification_agrees_and_notices(exported: Path, tmp_path: Path) -> None
     node = next(node for node in model.graph.node if node.op_type == "Sigmoid")
     node.op_type = "Tanh"
     onnx.save(model, tmp_path / "head.onnx")
+    (tmp_path / "another.onnx").write_text("not one of avol's, and none of its business")
     assert compare_with_network(checkpoint, tmp_path)["head"] > 0.1
 
 
@@ -366,10 +367,16 @@ def test_command_exports_and_compares(
 def test_command_says_which_graph_differs(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avol.export.job.export_model", lambda *_, **__: None)
-    monkeypatch.setattr("avol.export.verify.compare_with_network", lambda *_: {"head": 0.5, "pair": float("nan")})
-    assert main(["export", str(exported / "checkpoint.safetensors"), "--out", str(tmp_path)]) == 1
-    assert "head.onnx, pair.onnx differ from the network" in capsys.readouterr().err
+    monkeypatch.setattr(synthetic_moments, "__kwdefaults__", {"scenes": 1})
+    monkeypatch.setattr("avol.export.job.build_models", lambda *_, **__: [onnx.load(exported / "head.onnx")])
+    monkeypatch.setattr(
+        "avol.export.verify.largest_differences", lambda *_: {"head": 0.5, "frame": 0.0, "pair": float("nan")}
+    )
+    (tmp_path / "head.onnx").write_bytes(b"the last good one")
+    words = ["--out", str(tmp_path), "--engine", "none", "--precision", "fp32"]
+    assert main(["export", str(exported / "checkpoint.safetensors"), *words]) == 1
+    assert "head.onnx, pair.onnx would differ from the network; nothing is written" in capsys.readouterr().err
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("head.onnx", b"the last good one")]
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "folder", "graph", "out"])

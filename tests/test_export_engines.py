@@ -95,6 +95,8 @@ def test_options_that_do_not_go_together(tmp_path: Path, monkeypatch: pytest.Mon
         (("--out", "/proc/below"), "/proc/below: takes no files"),
         (("--triton", "file"), "file: takes no files"),
         (("--workspace", "-1"), "are not enough"),
+        (("--engine-graphs", "pair,nope"), "there is no graph nope; take of spectrogram, audio,"),
+        (("--engine-precision", "int8", "--precision", "fp16"), "there are no int8 graphs to build from"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_long(

@@ -6,6 +6,8 @@ no model is served there; it reads every file, and what it cannot read it says.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import re
 import shutil
 import socket
@@ -16,10 +18,12 @@ from typing import Any
 import onnx
 import pytest
 
-from avol.export.triton import LARGEST_BATCH, model_name, write_repository
-from avol.runtime.backends.contract import GRAPHS
+from avol.export.engines import outdated_plans
+from avol.export.triton import LARGEST_BATCH, write_repository
+from avol.runtime.backends.contract import GRAPHS, TENSORS, tensor_dtype, tensor_shape
 from avol.runtime.errors import AvolError
-from avol.runtime.model_folder import bundled_model_folder
+from avol.runtime.model_folder import bundled_model_folder, read_spec
+from avol.runtime.plan_files import PlanInfo, TensorInfo, plan_info_path
 from conftest import triton_server
 
 TOKEN = re.compile(r'\s*(?:("[^"]*")|(-?\d+)|([A-Za-z_]\w*)|([{}\[\]:,]))')
@@ -100,7 +104,33 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for role in ("audio", "frame"):
         for precision in ("fp16", "int8"):
             shutil.copy(folder / f"{role}.onnx", folder / f"{role}.{precision}.onnx")
+    for role in ("audio", "frame"):
+        write_plan(folder, role)
     return folder
+
+
+def write_plan(folder: Path, role: str, *, batches: tuple[tuple[int, int, int], ...] = ((1, 8, 16),)) -> Path:
+    """What stands for an engine in FP16: the bytes are the server's affair, the side file is ours."""
+    spec = read_spec(folder)
+    inputs, outputs = (
+        tuple(TensorInfo(name=n, dtype=tensor_dtype(n).name, shape=(-1, *tensor_shape(n, spec))) for n in names)
+        for names in TENSORS[role]
+    )
+    info = PlanInfo(
+        plan_sha256=hashlib.sha256(b"engine").hexdigest(),
+        onnx_sha256=hashlib.sha256((folder / f"{role}.fp16.onnx").read_bytes()).hexdigest(),
+        role=role, precision="fp16", builder="tensorrt", builder_version="10.16.1.11", cuda_version="13.0",
+        driver_version="580.65.06", gpu_name="NVIDIA L4", compute_capability="8.9", inputs=inputs, outputs=outputs,
+        profiles=tuple(
+            {n: tuple((size, *tensor_shape(n, spec)) for size in span) for n in TENSORS[role][0]}  # type: ignore[misc]
+            for span in batches
+        ),
+        spec=spec,
+    )  # fmt: skip
+    plan = folder / info.file_name
+    plan.write_bytes(b"engine")
+    plan_info_path(plan).write_text(info.to_json())
+    return plan
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +143,46 @@ def repository(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_graph_and_precision_is_served(repository: Path) -> None:
     towers = {f"avol_{role}{end}" for role in ("audio", "frame") for end in ("", "_fp16", "_int8")}
-    ensembles = {"avol_localise", "avol_localise_fp16", "avol_localise_int8"}
-    assert {path.name for path in repository.iterdir()} == towers | ensembles | {"avol_spectrogram", "avol_head"}
+    plans = {"avol_audio_fp16_tensorrt", "avol_frame_fp16_tensorrt"}
+    ensembles = {f"avol_localise{end}" for end in ("", "_fp16", "_int8", "_fp16_tensorrt")}
+    assert {path.name for path in repository.iterdir()} == towers | plans | ensembles | {
+        "avol_spectrogram",
+        "avol_head",
+    }
+    assert (repository / "avol_frame_fp16_tensorrt" / "1" / "model.plan").read_bytes() == b"engine"
+
+
+def test_engines_that_cannot_be_served_are_left_out(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    write_plan(folder, "audio", batches=((8, 8, 8),))
+    write_plan(folder, "frame", batches=((1, 1, 1), (8, 8, 8)))
+    write_repository(folder, tmp_path / "served")
+    names = {path.name for path in (tmp_path / "served").iterdir() if path.name.endswith("tensorrt")}
+    assert names == {"avol_frame_fp16_tensorrt"}  # and no ensemble of it
+    config = read_config((tmp_path / "served" / "avol_frame_fp16_tensorrt" / "config.pbtxt").read_text())
+    assert config["max_batch_size"] == 1
+    assert outdated_plans(folder) == []
+    shutil.copy(folder / "audio.fp16.onnx", folder / "frame.fp16.onnx")
+    plan_info_path(folder / "audio.fp16.tensorrt.plan").unlink()
+    assert [path.name for path in outdated_plans(folder)] == ["audio.fp16.tensorrt.plan", "frame.fp16.tensorrt.plan"]
+    assert not any(name.endswith("tensorrt") for name in write_repository(folder, tmp_path / "again"))
+
+
+def test_a_full_disk_leaves_no_empty_folders(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[Path] = []
+
+    def fill(source: Path, target: Path) -> None:
+        copies.append(source)
+        if len(copies) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        target.write_bytes(source.read_bytes())
+
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    with pytest.raises(AvolError, match="models: cannot be written: No space left"):
+        write_repository(model, tmp_path / "models")
+    assert [path.name for path in tmp_path.rglob("*")] == ["models", "mine"]
 
 
 def test_configurations_describe_the_graphs(repository: Path) -> None:
@@ -124,9 +192,11 @@ def test_configurations_describe_the_graphs(repository: Path) -> None:
         if config["platform"] == "ensemble":
             assert list((folder / "1").iterdir()) == []
             continue
-        assert config["max_batch_size"] == LARGEST_BATCH
+        is_plan = config["platform"] == "tensorrt_plan"
+        assert config["max_batch_size"] == (16 if is_plan else LARGEST_BATCH)
         assert [path.name for path in (folder / "1").iterdir()] == [PLATFORMS[config["platform"]]]
-        graph = onnx.load(folder / "1" / "model.onnx").graph
+        source = repository / folder.name.removesuffix("_tensorrt") / "1" / "model.onnx"
+        graph = onnx.load(source).graph
         for kind, tensors in (("input", graph.input), ("output", graph.output)):
             assert [item["name"] for item in config[kind]] == [item.name for item in tensors]
             for item, tensor in zip(config[kind], tensors, strict=True):
@@ -137,12 +207,11 @@ def test_configurations_describe_the_graphs(repository: Path) -> None:
                 assert item["data_type"] == DATA_TYPES[tensor.type.tensor_type.elem_type]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_ensembles_join_what_fits(repository: Path, precision: str) -> None:
-    name = model_name("localise", precision)
-    config = read_config((repository / name / "config.pbtxt").read_text())
+@pytest.mark.parametrize("end", ["", "_fp16", "_int8", "_fp16_tensorrt"])
+def test_ensembles_join_what_fits(repository: Path, end: str) -> None:
+    config = read_config((repository / f"avol_localise{end}" / "config.pbtxt").read_text())
     steps = config["ensemble_scheduling"]["step"]
-    end = "" if precision == "fp32" else f"_{precision}"
+    assert config["max_batch_size"] == (16 if end.endswith("tensorrt") else LARGEST_BATCH)
     assert [step["model_name"] for step in steps] == [
         "avol_spectrogram",
         f"avol_audio{end}",

@@ -25,7 +25,7 @@ from avol.export.compare import Check, Comparison, Outputs, compare, judge, lowe
 from avol.export.job import GATE_KEY, Exported, export_model
 from avol.export.moments import load_moments, synthetic_moments
 from avol.export.ranges import RANGES_FILE, Ranges, read_ranges
-from avol.export.report import measure
+from avol.export.report import HEADING, Row, measure
 from avol.export.systems import open_system
 from avol.export.towers import fold_batch_norms, range_names
 from avol.runtime.errors import AvolError
@@ -146,6 +146,7 @@ def test_what_fails_is_not_written(
     assert [(v.precision, v.written) for v in found.verdicts] == [("fp16", True), ("int8", False)]
     assert str(found.verdicts[1]).startswith("failed: peak 1 %, wanted >= 98 %")
     assert not list((tmp_path / "out").glob("*.int8.onnx"))
+    assert not (tmp_path / "out" / RANGES_FILE).exists()  # it goes with them: an earlier one stays with earlier graphs
     assert (tmp_path / "out" / "pair.fp16.onnx").is_file()
     forced = again(tmp_path / "forced")
     assert forced.verdicts[1].written
@@ -176,6 +177,31 @@ def test_graphs_of_another_model_are_not_left_beside_new_ones(
     with pytest.raises(AvolError, match=r"pair\.int8\.onnx: belongs to another model"):
         again(tmp_path / "out", precisions=("fp32",))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mine.onnx", "pair.int8.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"), [("0.5", "0.75", "threshold"), (onnx.__version__, "1.0", "versions.onnx")]
+)
+def test_graphs_that_the_new_spec_does_not_fit_are_said_before_anything_long(
+    again: Callable[..., Exported], tmp_path: Path, exported: Any, monkeypatch: pytest.MonkeyPatch,
+    old: str, new: str, field: str,
+) -> None:  # fmt: skip
+    model = onnx.load(exported[0] / "out" / "pair.fp16.onnx")
+    for item in model.metadata_props:
+        item.value = item.value.replace(f'": {old}', f'": {new}').replace(f'"{old}"', f'"{new}"')
+    (tmp_path / "out").mkdir()
+    onnx.save(model, tmp_path / "out" / "pair.fp16.onnx")
+    monkeypatch.setattr(job, "judging_moments", lambda *_: pytest.fail("went on"))
+    with pytest.raises(AvolError, match=rf"pair\.fp16\.onnx: belongs to another .* differ in {field}; delete it"):
+        again(tmp_path / "out", precisions=("fp32",))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["pair.fp16.onnx"]
+
+
+def test_rows_without_a_frame_above_the_threshold_or_a_map() -> None:
+    row = Row(Path("pair.onnx"), "fp32", 1000, 0.0, (float("nan"), 0), 1.0)
+    assert "- of 0" in str(row)
+    assert "nan" not in str(row)
+    assert len(str(row)) == len(HEADING)
 
 
 # --- ranges
@@ -283,6 +309,17 @@ def test_plain_videos_are_split_between_calibrating_and_judging(clips: Path) -> 
     assert len(one) == 3
 
 
+def test_videos_that_cannot_be_used_are_left_out_and_counted(clips: Path, tmp_path: Path) -> None:
+    spec = read_spec(bundled_model_folder())
+    shutil.copy(clips / "1.mp4", tmp_path)
+    (tmp_path / "broken.mp4").write_bytes(b"no video at all")
+    found = load_moments(tmp_path, spec)
+    assert found.description == f"6 frames of 1 videos of {tmp_path} (1 left out that cannot be used)"
+    (tmp_path / "1.mp4").write_bytes((clips / "1.mp4").read_bytes()[:500])
+    with pytest.raises(AvolError, match=r"1\.mp4: "):
+        load_moments(tmp_path, spec)
+
+
 def test_the_same_moments_every_time(clips: Path) -> None:
     spec = read_spec(bundled_model_folder())
     one, other = (load_moments(clips, spec, limit=5, seed=1) for _ in range(2))
@@ -383,7 +420,9 @@ def comparison(**changes: Any) -> Comparison:
         ("int8", {"near_peak": 0.979}, False),
         ("int8", {"accuracies": (0.8, 0.789)}, False),
         ("int8", {"accuracies": (0.8, 0.9)}, True),
-        ("int8", {"accuracies": None}, True),
+        ("int8", {"accuracies": None}, False),
+        ("int8", {"map_difference": float("inf")}, False),
+        ("fp16", {"accuracies": None}, True),
         ("int8", {"sounding": 0, "same_peak": float("nan"), "near_peak": float("nan")}, False),
     ],
 )
@@ -434,6 +473,9 @@ def test_verify_passes_and_fails(
         ("out:int4", "'int4' is neither a precision (fp32, fp16, int8) nor a device"),
         ("checkpoint.safetensors:int8", "is no model folder"),
         ("empty", "not a model: it holds no spec.json"),
+        ("out/pair.onnx", "one file of a model; name its folder"),
+        ("out:fp16:int8", "names two precisions or two devices"),
+        ("out:cpu:cuda", "names two precisions or two devices"),
         ("part:int8", "holds no int8 graphs"),
         ("damaged", "not a usable ONNX graph"),
     ],
