@@ -50,6 +50,7 @@ COMMANDS = {
     "figures": Command(module="avol.apps.figures", help="Draw a network, its training and its finds.", extra="train"),
     "demo": Command(module="avol.apps.demo", help="Show the model in a browser.", extra="demo"),
     "bench": Command(module="avol.apps.bench", help="Measure how fast a model runs here.", extra="cpu"),
+    "completion": Command(module="avol.apps.completion", help="Print what shells complete with.", extra="cpu"),
     "doctor": Command(module="avol.apps.doctor", help="Say what works here, and how to mend the rest.", extra="cpu"),
 }
 

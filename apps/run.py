@@ -17,6 +17,8 @@ from avol.apps.run_console import (
     one_line,
     report_all,
     report_run,
+    report_speed,
+    report_start,
     termination_cleans_up,
 )
 from avol.apps.run_image import check_image, run_image
@@ -54,12 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.skip_existing and _is_there(jobs[0]):
                 print(f"avol-run: {jobs[0].video}: {SKIPPED}", file=sys.stderr)
                 return 0
-            _run_one(jobs[0], backend, quiet=arguments.quiet)
+            _run_one(jobs[0], backend, arguments)
             return 0
         return _run_several(jobs, backend, arguments)
 
 
-def _run_one(job: RunOptions, backend: Backend, *, quiet: bool) -> Row:
+def _run_one(job: RunOptions, backend: Backend, arguments: argparse.Namespace) -> Row:
     from avol.runtime.pipeline import run_on_video
     from avol.runtime.system import AvolNetSystem
 
@@ -67,9 +69,13 @@ def _run_one(job: RunOptions, backend: Backend, *, quiet: bool) -> Row:
     with contextlib.ExitStack() as stack:
         for folder in sorted(folders):
             stack.enter_context(folder_for_results(folder))
-        progress = stack.enter_context(Progress(quiet=quiet))
+        if arguments.verbose:
+            report_start(job, backend)
+        progress = stack.enter_context(Progress(quiet=arguments.quiet))
         summary = run_on_video(job, AvolNetSystem(backend), progress)
-    report_run(job, summary, backend.description, quiet=quiet)
+    report_run(job, summary, backend.description, quiet=arguments.quiet)
+    if arguments.verbose:
+        report_speed(summary)
     return Row(job.video, summary)
 
 
@@ -81,7 +87,7 @@ def _run_several(jobs: Sequence[RunOptions], backend: Backend, arguments: argpar
             rows.append(Row(job.video, None, SKIPPED))
             continue
         try:
-            rows.append(_run_one(job, backend, quiet=arguments.quiet))
+            rows.append(_run_one(job, backend, arguments))
         except AvolError as error:
             print(f"avol-run: {one_line(str(error), sys.stderr)}", file=sys.stderr)
             rows.append(Row(job.video, None, FAILED))
@@ -111,6 +117,7 @@ def _options(arguments: argparse.Namespace, entry: Input) -> RunOptions:
             style=style,
             strip=arguments.strip,
             sound=not arguments.no_audio,
+            smooth=not arguments.no_smoothing,
             codec=arguments.codec,
             crf=arguments.crf,
         ),
@@ -146,6 +153,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise argparse.ArgumentError(None, "--start and --end go with videos")
     if arguments.end is not None and arguments.end <= arguments.start:
         raise argparse.ArgumentError(None, "--end must come after --start")
+    if arguments.quiet and arguments.verbose:
+        raise argparse.ArgumentError(None, "--quiet and --verbose exclude each other")
     if arguments.maps and arguments.format == "csv":
         raise argparse.ArgumentError(None, "a CSV timeline holds no maps; choose --format json, jsonl or npz")
     if str(arguments.json) == "-" and arguments.live is None:

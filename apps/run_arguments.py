@@ -11,10 +11,8 @@ EXAMPLES = """\
 examples:
   avol-run concert.mp4                        writes concert.avol.mp4 and concert.avol.json beside it
   avol-run clips/ --recursive --output-dir results --skip-existing
-  avol-run concert.mp4 --no-video --maps      only the timeline, with every cell of every map
   avol-run band.mp4 --audio violin.wav        what in these pictures could make that sound?
   avol-run --image band.jpg --audio violin.wav   the same for one picture
-  avol-run clip.mp4 --style contour --strip   lines instead of heat, and the score under the picture
   avol-run --live rtsp://camera/stream        a stream, as it comes; --live /dev/video0 --microphone default
 """
 STYLES = ("overlay", "contour", "box", "side-by-side", "heatmap")
@@ -34,6 +32,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recursive", action="store_true", help="look in the folders below a folder as well")
     parser.add_argument("--skip-existing", action="store_true", help="leave out videos whose results are there")
     parser.add_argument("--quiet", action="store_true", help="say nothing but what is wrong")
+    parser.add_argument("--verbose", action="store_true", help="say what is read, what computes, and how fast")
     _add_model(parser.add_argument_group("model"))
     _add_results(parser.add_argument_group("results"))
     _add_picture(parser.add_argument_group("picture"))
@@ -96,6 +95,7 @@ def _add_picture(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--opacity", type=_share, default=0.65, metavar="P", help="of the hottest place (default: 0.65)")
     group.add_argument("--strip", action="store_true", help="show the score and the waveform under the picture")
+    group.add_argument("--no-smoothing", action="store_true", help="let heat stand still between two analyses")
     group.add_argument("--legend", action="store_true", help="show what the colours mean")
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from avol.runtime.errors import AvolError
 
 if TYPE_CHECKING:
+    from avol.runtime.backends.backend import Backend
     from avol.runtime.pipeline import RunOptions, RunSummary
 
 FAILED, SKIPPED = "failed", "skipped: its results are there"  # facts of rows
@@ -99,6 +100,33 @@ def report_run(options: RunOptions, summary: RunSummary, description: str, *, qu
         f"{options.video}{silent}: {summary.duration_seconds:.1f} s in {summary.elapsed_seconds:.1f} s "
         f"({speed:.1f}x real time), {summary.sounding} of {summary.analysed} analysed frames sounding, "
         f"{description} -> {written}"
+    )
+
+
+def report_start(options: RunOptions, backend: Backend) -> None:
+    """What is about to be read, and what computes, on standard error; the input is looked at once more for it."""
+    from avol.runtime.media.source import open_source, part_of
+
+    source = part_of(open_source(options.video, options.audio), options.start_seconds, options.end_seconds)
+    sound = "no sound" if source.audio_sample_rate is None else f"sound at {source.audio_sample_rate} Hz"
+    lines = [
+        f"{options.video}: {source.width}x{source.height}, {source.frame_rate:.3f} pictures a second, "
+        f"{source.duration_seconds:.2f} s, {sound}",
+        f"model {backend.folder}: {backend.spec.name} {backend.spec.weights_sha256[:12]}",
+        f"computes: {backend.description}",
+        *(f"passed over: {reason}" for reason in backend.passed_over),
+    ]
+    for line in lines:
+        print(f"avol-run: {one_line(line, sys.stderr)}", file=sys.stderr)
+
+
+def report_speed(summary: RunSummary) -> None:
+    """Pictures and analyses, and how many a second, on standard error."""
+    elapsed = max(summary.elapsed_seconds, 1e-9)
+    print(
+        f"avol-run: {summary.frames} pictures ({summary.frames / elapsed:.0f}/s), {summary.analysed} analysed "
+        f"({summary.analysed / elapsed:.0f}/s), {summary.elapsed_seconds:.2f} s",
+        file=sys.stderr,
     )
 
 

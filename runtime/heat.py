@@ -68,6 +68,21 @@ def moving_heat(pictures: Iterable[Shown], reach: int) -> Iterator[Shown]:
         yield Shown(still.time_seconds, still.picture, newest, before)
 
 
+def held_heat(pictures: Iterable[Shown]) -> Iterator[Shown]:
+    """Give each picture the heat of the newest analysis as it is, until the next one.
+
+    Args:
+        pictures: as for :func:`moving_heat`.
+
+    Yields:
+        The same pictures in order, with ``heat``, and ``entry`` filled in from the newest analysis.
+    """
+    newest: TimelineFrame | None = None
+    for shown in pictures:
+        newest = shown.entry or newest
+        yield Shown(shown.time_seconds, shown.picture, newest, None if newest is None else _heat_of(newest))
+
+
 def between(before: Heat | None, after: Heat | None, share: float) -> Heat | None:
     """The heat at a share 0..1 of the way; nothing (None) counts as no heat anywhere."""
     if before is None and after is None:

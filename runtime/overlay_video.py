@@ -12,7 +12,7 @@ from typing import Self
 import av
 
 from avol.runtime.frame_localiser import frames_in_queue
-from avol.runtime.heat import Shown, moving_heat
+from avol.runtime.heat import Shown, held_heat, moving_heat
 from avol.runtime.media.source import Source
 from avol.runtime.media.writer import DEFAULT_CODEC, VideoWriter
 from avol.runtime.stages import FrameQueue, Stages
@@ -29,12 +29,14 @@ class VideoOptions:
         style: what is drawn.
         strip: whether the score and the waveform run along under the picture.
         sound: whether the video has the sound.
+        smooth: whether heat moves from one analysis to the next; otherwise each stays until the next one.
         codec, crf: of :class:`VideoWriter`.
     """
 
     style: StyleOptions = field(default_factory=StyleOptions)
     strip: bool = False
     sound: bool = True
+    smooth: bool = True
     codec: str = DEFAULT_CODEC
     crf: int = 23
 
@@ -94,7 +96,8 @@ class OverlayVideo:
         self._stages.wait()
 
     def _draw(self) -> None:
-        for shown in moving_heat(self._pictures, self._reach):
+        smooth = self._options.smooth
+        for shown in moving_heat(self._pictures, self._reach) if smooth else held_heat(self._pictures):
             # The encoder's thread gives a picture new times: its clock is asked for before.
             clock = Fraction(shown.picture.time_base or USUAL_TIME_BASE)
             self._drawn.put((shown.time_seconds, clock, self._painted(shown)))

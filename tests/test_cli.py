@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -203,3 +204,26 @@ def test_installed_commands_lead_here(repository: Path) -> None:
         "avol-run": "avol.apps.cli:main_run",
         "avol-demo": "avol.apps.cli:main_demo",
     }
+
+
+COMPLETE = """
+eval "$({python} -m avol completion bash)"
+COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+_shtab_{program} >/dev/null
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "wanted"),
+    [
+        ("avol_run", "avol-run --st", {"--start", "--strip", "--style"}),
+        ("avol_run", "avol-run --style s", {"side-by-side"}),
+        ("avol", "avol ex", {"export"}),
+        ("avol", "avol export --preci", {"--precision"}),
+    ],
+)
+def test_bash_completes(program: str, words: str, wanted: set[str]) -> None:
+    script = COMPLETE.format(python=shlex.quote(sys.executable), program=program, words=words)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=120)
+    assert set(done.stdout.split()) == wanted, done.stderr

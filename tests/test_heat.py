@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avol.runtime.heat import Shown, between, moving_heat
+from avol.runtime.heat import Shown, between, held_heat, moving_heat
 from avol.runtime.timeline import TimelineFrame
 
 LOW, HIGH = np.full((2, 3), 0.2, np.float32), np.full((2, 3), 0.8, np.float32)
@@ -107,3 +107,11 @@ def test_between(share: float) -> None:
 
 def test_no_pictures() -> None:
     assert list(moving_heat([], 3)) == []
+
+
+def test_held_heat_stands_still_until_the_next_analysis() -> None:
+    given = pictures([0.0, 0.1, 0.2, 0.3, 0.4], {1: entry(0.1, LOW), 3: entry(0.3, HIGH, sounding=False)})
+    shown = list(held_heat(given))
+    assert [picture.picture for picture in shown] == [0, 1, 2, 3, 4]
+    assert [level(picture) for picture in shown] == pytest.approx([0.0, 0.2, 0.2, 0.0, 0.0])
+    assert [picture.entry and picture.entry.time_seconds for picture in shown] == [None, 0.1, 0.1, 0.3, 0.3]

@@ -653,6 +653,18 @@ def test_what_must_fail_is_one_line_and_no_trace(
     assert contents(tmp_path) == before
 
 
+def test_verbose_says_what_is_read_and_what_computes(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main_run([str(clip), "--verbose", "--no-smoothing", "--device", "cpu"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(f"avol-run: {clip}: 160x96, 25.000 pictures a second, 0.")
+    assert "sound at 16000 Hz" in said[0]
+    assert said[1].startswith("avol-run: model ")
+    assert said[2].startswith("avol-run: computes: avol-128-half-width, onnxruntime-cpu")
+    assert re.fullmatch(r"avol-run: 15 pictures \(\d+/s\), \d+ analysed \(\d+/s\), \d+\.\d\d s", said[-1])
+    with pytest.raises(SystemExit):
+        cli.main_run([str(clip), "--verbose", "--quiet"])
+
+
 def test_folder_of_the_timeline_is_made(clip: Path, tmp_path: Path) -> None:
     assert cli.main_run([str(clip), "--no-video", "--json", str(tmp_path / "new" / "deep" / "t.json")]) == 0
     assert [path.name for path in (tmp_path / "new" / "deep").iterdir()] == ["t.json"]
