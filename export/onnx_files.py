@@ -33,8 +33,8 @@ LARGEST_IR_VERSION = 10
 TENSORRT_OPERATORS = frozenset(
     {
         *("Add", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear", "Einsum", "Gemm", "Log", "MatMul", "MaxPool"),
-        *("Mul", "QuantizeLinear", "ReduceMax", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Squeeze"),
-        *("Sub", "Transpose", "Unsqueeze"),
+        *("Mul", "QuantizeLinear", "Reciprocal", "ReduceMax", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid"),
+        *("Slice", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze"),
     }
 )
 

@@ -14,7 +14,9 @@ from avol.runtime.errors import AvolError
 from avol.runtime.spec import ModelSpec
 from avol.runtime.track import RunningSpectrogram, Track
 
-SYSTEM = "avol-net"  # the name in the spec
+# Names in the spec. What they have in common: two towers, and a head in which a grid and a vector meet.
+SYSTEMS = ("avol-net", "ave-net")
+SYSTEMS_WITHOUT_MAP = ("ave-net",)  # their grid is one cell: they tell whether, not where
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,17 @@ class KeepsTracks(Protocol):
 
 
 class AvolNetSystem:
-    """AVOL-net: two towers and the scalar product of their vectors.
+    """AVOL-net and its kin: two towers, and a head that only the exported graph knows.
 
     Raises:
         AvolError: the model is of another system.
     """
 
     def __init__(self, backend: Backend) -> None:
-        if backend.spec.system != SYSTEM:
+        if backend.spec.system not in SYSTEMS:
             raise AvolError(
                 f"{backend.folder}: the model is of the system {backend.spec.system!r}, this version of avol runs "
-                f"{SYSTEM!r}; choose another model or install a newer avol."
+                f"{', '.join(map(repr, SYSTEMS))}; choose another model or install a newer avol."
             )
         self.backend, self.spec = backend, backend.spec
 
@@ -115,4 +117,4 @@ class AvolNetSystem:
             windows: float32 ``N x rows x columns``.
         """
         maps, scores = self.backend.localise(frames, windows)
-        return Localisation(scores, maps)
+        return Localisation(scores, None if self.spec.system in SYSTEMS_WITHOUT_MAP else maps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from avol.runtime.backends.backend import Backend
+from avol.runtime.system import SYSTEMS_WITHOUT_MAP
 
 CARD_FILE = "MODEL_CARD.md"  # beside the graphs of a model
 
@@ -13,13 +14,14 @@ def model_card(backend: Backend) -> str:
     """What there is to know of the model, as Markdown: the facts of its spec, then the card in its folder if any."""
     spec = backend.spec
     sound = spec.spectrogram
+    cells = f"{spec.grid_width} by {spec.grid_height} cells"
     rows = {
         "Model": f"`{spec.name}` ({spec.system})",
         "Weights": f"`{spec.weights_sha256[:16]}…` (SHA-256)",
         "Backend": f"{backend.name}, {backend.precision}, on {backend.device} ({backend.provider})",
         "Picture": f"{spec.frame_width} by {spec.frame_height} pixels",
         "Sound": f"{sound.clip_seconds:.3f} s at {sound.sample_rate_hz / 1000:g} kHz, mono",
-        "Map": f"{spec.grid_width} by {spec.grid_height} cells",
+        "Map": "none: tells whether, not where" if spec.system in SYSTEMS_WITHOUT_MAP else cells,
         "Threshold": f"{spec.threshold:g}",
     }
     table = ["| What runs here | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]

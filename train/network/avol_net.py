@@ -106,12 +106,17 @@ class AvolNet(nn.Module):
 
     def __init__(self, spec: ModelSpec, *, width: float = 1.0, convs_per_block: int = 2) -> None:
         super().__init__()
-        channels = tuple(round(c * width) for c in BLOCK_CHANNELS)
+        channels = self.channels(width)
         self.spec = spec
         self.spectrogram = Spectrogram(spec.spectrogram)
         self.frame_tower = FrameTower(channels, convs_per_block, spec.embedding_size)
         self.audio_tower = AudioTower(channels, convs_per_block, spec.embedding_size)
         self.head = Head()
+
+    @staticmethod
+    def channels(width: float) -> tuple[int, ...]:
+        """Channels of every block of a network whose width is that share of the full one's."""
+        return tuple(round(c * width) for c in BLOCK_CHANNELS)
 
     def forward(self, frames: Tensor, samples: Tensor) -> Tensor:
         """Map logits of pairs; the correspondence logit of a pair is the maximum of its map.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from avol.runtime.errors import AvolError
 from avol.runtime.spec import ModelSpec, SpectrogramSpec
+from avol.train.network.ave_net import AveNet
 from avol.train.network.avol_net import AvolNet
 
 # 128 columns a second; 256 of the 257 bins (the constant part carries no sound) averaged in pairs give 128 rows.
@@ -40,13 +41,24 @@ SPECTROGRAM_224 = SpectrogramSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """What distinguishes one AVOL-net from another."""
+    """What distinguishes one network from another; ``system`` is a key of :data:`SYSTEMS`."""
 
     frame_size: int
     spectrogram: SpectrogramSpec
     width: float = 1.0
     convs_per_block: int = 2
+    system: str = "avol-net"
 
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSystem:
+    """A family of networks: its class, and whether its frame tower pools the grid to one cell (then it has no map)."""
+
+    network: type[AvolNet]
+    one_cell: bool = False
+
+
+SYSTEMS = {"avol-net": NetworkSystem(network=AvolNet), "ave-net": NetworkSystem(network=AveNet, one_cell=True)}
 
 _FULL = Preset(frame_size=128, spectrogram=SPECTROGRAM_128)
 PRESETS: dict[str, Preset] = {
@@ -54,6 +66,9 @@ PRESETS: dict[str, Preset] = {
     "avol-128-half-width": replace(_FULL, width=0.5),
     "avol-128-half-depth": replace(_FULL, convs_per_block=1),
     "avol-224": Preset(frame_size=224, spectrogram=SPECTROGRAM_224),
+    "ave-net-128": replace(_FULL, system="ave-net"),
+    "ave-net-128-half-width": replace(_FULL, system="ave-net", width=0.5),
+    "ave-net-224": Preset(frame_size=224, spectrogram=SPECTROGRAM_224, system="ave-net"),
 }
 
 
@@ -65,15 +80,16 @@ def preset_spec(preset: str) -> ModelSpec:
     """
     if preset not in PRESETS:
         raise AvolError(f"{preset}: no such preset; choose one of {', '.join(PRESETS)}.")
-    size = PRESETS[preset].frame_size
+    size, system = PRESETS[preset].frame_size, PRESETS[preset].system
+    cells = 1 if SYSTEMS[system].one_cell else size // 16
     return ModelSpec(
         name=preset,
-        system="avol-net",
+        system=system,
         preset=preset,
         frame_height=size,
         frame_width=size,
-        grid_height=size // 16,
-        grid_width=size // 16,
+        grid_height=cells,
+        grid_width=cells,
         embedding_size=128,
         spectrogram=PRESETS[preset].spectrogram,
     )
@@ -86,11 +102,12 @@ def build_network(spec: ModelSpec) -> AvolNet:
         AvolError: the spec names an unknown preset, or sizes that the preset does not have.
     """
     expected = preset_spec(spec.preset)
-    sizes = ("frame_height", "frame_width", "grid_height", "grid_width", "embedding_size", "spectrogram")
+    sizes = ("system", "frame_height", "frame_width", "grid_height", "grid_width", "embedding_size", "spectrogram")
     wrong = [name for name in sizes if getattr(spec, name) != getattr(expected, name)]
     if wrong:
         raise AvolError(
             f"{spec.name}: {', '.join(wrong)} differ from preset {spec.preset}; use a model of this preset."
         )
     preset = PRESETS[spec.preset]
-    return AvolNet(spec, width=preset.width, convs_per_block=preset.convs_per_block)
+    network = SYSTEMS[preset.system].network
+    return network(spec, width=preset.width, convs_per_block=preset.convs_per_block)
