@@ -123,8 +123,12 @@ def _time(text: str) -> float:
     if len(parts) > 3:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90, 1:30 or 0:01:30")
     seconds = 0.0
-    for part in parts:
-        seconds = 60 * seconds + _number(part, lowest=0.0, highest=1e9)
+    for place, part in enumerate(parts):
+        highest = 1e9 if place == 0 else 59.999999
+        number = _number(part, lowest=0.0, highest=highest)
+        if place < len(parts) - 1 and number != int(number):
+            raise argparse.ArgumentTypeError(f"{text!r}: only seconds have decimals")
+        seconds = 60 * seconds + number
     return seconds
 
 

@@ -124,7 +124,16 @@ def test_results_of_a_part(tmp_path: Path, words: tuple[str, ...], start: float,
 
 
 @pytest.mark.parametrize(
-    "words", [("--start", "3", "--end", "2"), ("--start", "-1"), ("--end", "x"), ("--start", "1:2:3:4"), ("--end", "0")]
+    "words",
+    [
+        ("--start", "3", "--end", "2"),
+        ("--start", "-1"),
+        ("--end", "x"),
+        ("--start", "1:2:3:4"),
+        ("--end", "0"),
+        ("--start", "1:90"),
+        ("--start", "1.5:30"),
+    ],
 )
 def test_times_that_cannot_be(words: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as caught:
