@@ -29,7 +29,7 @@ from avol.runtime.errors import UnavailableError
 from onnxruntime_simulator import CPU, CUDA, Machine
 
 GPU = Gpu("Paper GPU", "9.0", "580.65.06", "13.0")
-SOUND = {"numpy": "2.4.6", "av": "18.1.0", "opencv-python-headless": "5.0.0.93", "tqdm": "4.70"}
+SOUND = {"numpy": "2.4.6", "av": "18.1.0", "opencv-python-headless": "5.0.0.93", "tqdm": "4.70", "shtab": "1.13"}
 
 
 def install(folder: Path, packages: dict[str, str]) -> list[str]:
@@ -104,7 +104,7 @@ def test_builds_that_overwrite_each_other(tmp_path: Path) -> None:
 def test_a_sound_environment_has_no_conflicts(tmp_path: Path) -> None:
     installed = installed_packages(install(tmp_path, SOUND | {"onnxruntime": "1.32.0"}))
     assert package_conflicts(installed, has_gpu=False) == []
-    wanted = ["numpy>=1.26", "av<19,>=18", "opencv-python-headless>=4.10", "tqdm>=4.66"]
+    wanted = ["numpy>=1.26", "av<19,>=18", "opencv-python-headless>=4.10", "tqdm>=4.66", "shtab>=1.7"]
     assert unmet_requirements(installed, wanted) == []
 
 
