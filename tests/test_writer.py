@@ -455,11 +455,16 @@ def described(path: Path) -> dict[str, object]:
         ]
         head = container.start_time, container.duration, dict(container.metadata)
         packets = [
-            (p.stream_index, p.pts, p.dts, p.duration, p.is_keyframe, p.pos, bytes(p), sorted(_side_data(p)))
+            (
+                p.stream_index,
+                p.pts,
+                p.dts,
+                p.duration,
+                p.is_keyframe,
+                p.pos,
+                bytes(p),
+                [item.data_type for item in p.iter_sidedata()],
+            )
             for p in container.demux()
         ]
     return {"streams": streams, "head": head, "packets": packets}
-
-
-def _side_data(packet: Any) -> list[tuple[str, bytes]]:
-    return [(item.data_type, bytes(item)) for item in packet.iter_sidedata()]
