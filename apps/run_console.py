@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from avol.runtime.errors import AvolError
 
@@ -69,22 +69,30 @@ class Progress:
     """A bar on standard error, in seconds of video; silent where that is not a terminal."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+        self._shown = not quiet and sys.stderr.isatty()
+        self._bar: Any = None
 
     def __enter__(self) -> Progress:
-        from tqdm import tqdm
-
-        form = "{desc} {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s  {remaining} left"
-        self._bar = tqdm(total=0.0, desc="avol-run", bar_format=form, leave=False, disable=self._quiet or None)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def __call__(self, done_seconds: float, total_seconds: float) -> None:
         """Move on."""
-        self._bar.total = max(total_seconds, done_seconds)
-        self._bar.update(done_seconds - self._bar.n)
+        if self._shown:
+            if self._bar is None:  # an empty one counts as false
+                self._bar = _bar()
+            self._bar.total = max(total_seconds, done_seconds)
+            self._bar.update(done_seconds - self._bar.n)
+
+
+def _bar() -> Any:  # noqa: ANN401 (a bar of tqdm, which is imported when the run is under way and somebody watches)
+    from tqdm import tqdm
+
+    form = "{desc} {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s  {remaining} left"
+    return tqdm(total=0.0, desc="avol-run", bar_format=form, leave=False)
 
 
 def report_run(options: RunOptions, summary: RunSummary, description: str, *, quiet: bool = False) -> None:

@@ -42,6 +42,7 @@ class VideoOptions:
     crf: int = 23
 
 
+LONG_SECONDS = 1200.0  # from here on what a muxer holds in memory is worth a second copy on disk
 USUAL_TIME_BASE = Fraction(1, 90_000)  # seconds, of pictures that say nothing of their clock
 
 
@@ -136,5 +137,6 @@ class OverlayVideo:
             codec=options.codec,
             crf=options.crf,
             comment=MADE_BY,
+            spooled=not 0 < source.duration_seconds < LONG_SECONDS,
             shown_as=self._shown_as,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,8 @@ import av
 import numpy as np
 import pytest
 
+from avol.runtime import overlay_video
+from avol.runtime.media.spool import PacketSpool
 from avol.runtime.pipeline import RunOptions, run_on_video
 from fake_system import SquareSystem
 from media_factory import AudioTrack, VideoTrack, bursts, write_media
@@ -67,6 +70,33 @@ def test_ten_minutes_need_no_more_memory_than_two(benchmark: ModuleType, tmp_pat
     assert early.sum() >= 20 <= late.sum()
     assert np.median(traced[late]) - np.median(traced[early]) < PYTHON_BAR
     assert np.median(resident[late]) - np.median(resident[early]) < RESIDENT_BAR
+
+
+def test_packets_of_a_long_video_wait_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    track = AudioTrack(samples=bursts([0.2], seconds=1, sample_rate=16000), sample_rate=16000)
+    video = write_media(tmp_path / "clip.mp4", VideoTrack(seconds=1, rate=25), track)
+    handed_on = []
+    monkeypatch.setattr(PacketSpool, "hand_on", _told(PacketSpool.hand_on, handed_on))
+    for number, long_seconds in enumerate((1200.0, 0.5)):
+        monkeypatch.setattr(overlay_video, "LONG_SECONDS", long_seconds)
+        out = tmp_path / f"{number}.mp4"
+        run_on_video(RunOptions(video=video, timeline_out=tmp_path / f"{number}.json", video_out=out), SquareSystem())
+        assert len(handed_on) == number
+    assert packets_of(tmp_path / "0.mp4") == packets_of(tmp_path / "1.mp4") != []
+
+
+def _told(method: Callable[[PacketSpool], None], calls: list[PacketSpool]) -> Callable[[PacketSpool], None]:
+    def call(spool: PacketSpool) -> None:
+        calls.append(spool)
+        method(spool)
+
+    return call
+
+
+def packets_of(path: Path) -> list[tuple[int, int | None, bytes]]:
+    """Stream, time and content."""
+    with av.open(str(path)) as container:
+        return [(packet.stream_index, packet.pts, bytes(packet)) for packet in container.demux()]
 
 
 def resident_bytes() -> float:

@@ -388,11 +388,13 @@ DISK_PROGRAM = f"""
     noise = np.random.default_rng(0).integers(16, 236, (40, 96 * 3 // 2, 128), np.uint8)
 
     def write(path, sound):
-        with VideoWriter(path, width=128, height=96, audio_path=sound, shown_as=Path("clip.avol.mp4")) as writer:
+        with VideoWriter(
+            path, width=128, height=96, audio_path=sound, spooled=spooled, shown_as=Path("clip.avol.mp4")
+        ) as writer:
             for index, planes in enumerate(noise):
                 writer.write(av.VideoFrame.from_ndarray(planes, "yuv420p"), index / 25)
 
-    path, sound = Path(sys.argv[1]), Path(sys.argv[2])
+    path, sound, spooled = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "spooled"
     write(path, sound)
     size = path.stat().st_size
     path.unlink()
@@ -406,19 +408,22 @@ DISK_PROGRAM = f"""
             assert not path.exists(), limit
         else:
             sys.exit(f"{{limit}} of {{size}} bytes were enough")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, {resource.RLIM_INFINITY}))
+    enough = size + 80 * 40 * spooled  # each waiting packet has a head
+    resource.setrlimit(resource.RLIMIT_FSIZE, (enough, {resource.RLIM_INFINITY}))
     write(path, sound)
     assert path.stat().st_size == size
     print(len(limits), "limits")
 """
 
 
-def test_a_full_disk_is_told_wherever_it_happens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["direct", "spooled"])
+def test_a_full_disk_is_told_wherever_it_happens(tmp_path: Path, how: str) -> None:
     """In the header, the pictures, the index or the last byte; in a process of its own, with a limit on file sizes."""
     path = write_media(tmp_path / "clip.mp4", VideoTrack(seconds=2.0), sound("aac"))
-    command = [sys.executable, "-c", textwrap.dedent(DISK_PROGRAM), str(tmp_path / "out.mp4"), str(path)]
+    command = [sys.executable, "-c", textwrap.dedent(DISK_PROGRAM), str(tmp_path / "out.mp4"), str(path), how]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (result.stderr, result.stdout) == ("", "16 limits\n")
+    assert {child.name for child in tmp_path.iterdir()} == {"clip.mp4", "out.mp4"}
 
 
 def test_pictures_are_encoded_well(tmp_path: Path) -> None:
@@ -427,3 +432,39 @@ def test_pictures_are_encoded_well(tmp_path: Path) -> None:
         for index, frame in enumerate(container.decode(video=0)):
             error = plane_pixels(frame.planes[0]).astype(float) - plane_pixels(numbered(index).planes[0])
             assert np.sqrt(np.mean(error**2)) < 6
+
+
+@pytest.mark.parametrize(("name", "track"), COPIED, ids=lambda value: getattr(value, "codec", value))
+def test_packets_that_wait_on_disk_make_the_same_video(tmp_path: Path, name: str, track: AudioTrack) -> None:
+    video = None if name.endswith(".mp3") else VideoTrack(seconds=2.0, codec="libvpx" if "webm" in name else "libx264")
+    path = write_media(tmp_path / name, video, track)
+    found = []
+    for spooled in (False, True):
+        out = tmp_path / f"{spooled}.mp4"
+        write(out, [0.1, *EVEN[7:40]], audio_path=path, audio_zero_seconds=0.3, spooled=spooled)
+        found.append(described(out))
+    assert found[0] == found[1]
+    assert {child.name for child in tmp_path.iterdir()} == {name, "False.mp4", "True.mp4"}
+
+
+def described(path: Path) -> dict[str, object]:
+    """Everything that a reader sees: packets with their times and flags, lengths, metadata."""
+    with av.open(str(path)) as container:
+        streams = [
+            (s.type, s.start_time, s.duration, s.time_base, s.codec_context.extradata) for s in container.streams
+        ]
+        head = container.start_time, container.duration, dict(container.metadata)
+        packets = [
+            (
+                p.stream_index,
+                p.pts,
+                p.dts,
+                p.duration,
+                p.is_keyframe,
+                p.pos,
+                bytes(p),
+                [item.data_type for item in p.iter_sidedata()],
+            )
+            for p in container.demux()
+        ]
+    return {"streams": streams, "head": head, "packets": packets}

@@ -58,7 +58,8 @@ class CpuBackend(Backend):
         self.provider = f"ONNX Runtime {self._ort.__version__}, {_threads_in_words(self._threads)}"
         # It starts a thread when there is something to do for it.
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="avol-cpu")
-        self._sessions = {role: self._open(role) for role in graphs}
+        # Side by side: reading a graph and optimising it is what a run waits for before its first analysis.
+        self._sessions = dict(zip(graphs, self._pool.map(self._open, graphs), strict=True))
 
     def compute(self, roles: tuple[str, ...], inputs: Arrays, outputs: tuple[str, ...]) -> Arrays:
         """See :meth:`Backend.compute`."""

@@ -15,7 +15,9 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from avol.runtime.errors import AvolError
+from avol.runtime.memory import return_freed_memory
 
+LONG_DURATION = 1200 * 1_000_000  # microseconds; reading the index of a long file leaves as much freed as is kept
 _MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"})
 _TEXT_ART_FORMATS = frozenset({"tty", "bin", "adf", "idf"})  # FFmpeg renders any text file as a video of its letters
 
@@ -34,6 +36,8 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     except (av.FFmpegError, OSError, ValueError) as error:
         raise AvolError(_unreadable(path, head, error)) from None
     with container:
+        if (container.duration or 0) > LONG_DURATION:
+            return_freed_memory()
         if container.format.name in _TEXT_ART_FORMATS:
             raise AvolError(f"{path}: text, not a media file. Give a video such as MP4, MKV, WebM or MOV.")
         if not (container.streams.video or container.streams.audio):

@@ -18,6 +18,7 @@ from av.stream import Discard
 from avol.runtime.media.aac import AacEncoder, TimedPacket
 from avol.runtime.media.audio import damaged_sound
 from avol.runtime.media.container import Packets, audio_stream_of, open_container, seek_before
+from avol.runtime.media.spool import PacketSink
 
 # What MP4 can hold and players play. FFmpeg would also put PCM, Vorbis and others into MP4, where browsers and most
 # players stay silent.
@@ -41,6 +42,7 @@ class AudioPacketCopier:
         output: the MP4 that is being written.
         zero_seconds: time in ``path`` (pts * time_base) that is zero in the output.
         is_part: whether much lies before zero: then only what a decoder needs to come into its stride is copied.
+        sink: takes the packets for the output; None: the output itself.
 
     Attributes:
         notes: one line each, for the user; complete after :meth:`finish`.
@@ -49,10 +51,18 @@ class AudioPacketCopier:
         AvolError: the file does not open.
     """
 
-    def __init__(self, path: Path, output: OutputContainer, *, zero_seconds: float, is_part: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        output: OutputContainer,
+        *,
+        zero_seconds: float,
+        is_part: bool = False,
+        sink: PacketSink | None = None,
+    ) -> None:
         self.notes: list[str] = []
         self._path = path
-        self._output = output
+        self._sink: PacketSink = output if sink is None else sink
         self._zero_seconds = zero_seconds
         self._damaged_packets = 0
         self._timed_packets: Iterator[TimedPacket] = iter(())
@@ -88,7 +98,7 @@ class AudioPacketCopier:
             if self._next is None or self._next[0] >= time_seconds:
                 return
             packet, self._next = self._next[1], None
-            self._output.mux(packet)
+            self._sink.mux(packet)
 
     def finish(self, end_seconds: float | None = None) -> None:
         """Write the packets that start before the end (None: all that are left) and close the file."""

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from avol.runtime.atomic import write_error
 from avol.runtime.errors import AvolError
 from avol.runtime.media.packets import AudioPacketCopier
+from avol.runtime.media.spool import PacketSink, PacketSpool
 from avol.runtime.overlay import even
 
 FINEST_TICKS = 1_000_000  # a second; a finer clock is a container's habit and no picture needs it
@@ -54,6 +55,8 @@ class VideoWriter:
         crf: constant rate factor; smaller is better and larger. What a number means differs between codecs.
         codec: one of :data:`CODECS`.
         comment: goes into the file's metadata.
+        spooled: packets wait on disk until :meth:`close`, so that memory stays flat however long the video is; costs
+            room for a second copy while it is written.
         shown_as: the name for messages where ``path`` is a temporary one.
 
     Attributes:
@@ -79,6 +82,7 @@ class VideoWriter:
         crf: int = 23,
         codec: str = DEFAULT_CODEC,
         comment: str = "",
+        spooled: bool = False,
         shown_as: Path | None = None,
     ) -> None:
         self.notes: list[str] = []
@@ -99,6 +103,11 @@ class VideoWriter:
             container_options={"movflags": "faststart", "movie_timescale": str(self._ticks_per_second)},
         )
         self._output.metadata["comment"] = comment
+        self._spool: PacketSpool | None = None
+        if spooled:
+            with self._writing():
+                self._spool = PacketSpool(self._output, path.absolute().parent)
+        self._sink: PacketSink = self._spool or self._output
         encoder_name, options = CODECS[codec]
         quality = {"cq" if codec.endswith("nvenc") else "crf": str(crf)}
         stream = self._output.add_stream(
@@ -120,7 +129,7 @@ class VideoWriter:
         encoder.thread_type = "FRAME"  # with PyAV's default of slices x264 leaves a core idle
         if audio_path is not None:
             self._sound = AudioPacketCopier(
-                audio_path, self._output, zero_seconds=audio_zero_seconds, is_part=audio_is_part
+                audio_path, self._output, zero_seconds=audio_zero_seconds, is_part=audio_is_part, sink=self._sink
             )
 
     def __enter__(self) -> Self:
@@ -158,7 +167,7 @@ class VideoWriter:
             packets = self._encode(picture)
             if self._sound is not None:
                 self._sound.copy_until(time_seconds)
-            self._output.mux(packets)
+            self._sink.mux(packets)
 
     def close(self) -> None:
         """Complete the file; closing twice is fine.
@@ -178,7 +187,9 @@ class VideoWriter:
             if self._sound is not None:
                 self._sound.finish(end_tick / self._ticks_per_second if self._audio_ends_with_video else None)
                 self.notes += self._sound.notes
-            self._output.mux(packets)
+            self._sink.mux(packets)
+            if self._spool is not None:
+                self._spool.hand_on()
             self._output.close()
         self._closed = True
 
@@ -229,6 +240,8 @@ class VideoWriter:
         if self._sound is not None:
             self._sound.close()
         with suppress(av.FFmpegError, OSError):
+            if self._spool is not None:
+                self._spool.close()
             self._output.close()
 
 
