@@ -330,6 +330,18 @@ def test_the_bound_by_hand() -> None:
     assert roofline.bound_seconds([computing, half], 1, rates) is None
 
 
+def test_the_better_of_two_measurements_counts() -> None:
+    one = roofline.MachineRates(
+        operations_per_second={"fp32": 2.0, "fp16": None, "int8": None}, bytes_per_second=5.0, note="a"
+    )
+    other = roofline.MachineRates(
+        operations_per_second={"fp32": 1.0, "fp16": 4.0, "int8": None}, bytes_per_second=None, note="b"
+    )
+    found = roofline.best_of(one, other)
+    assert found.operations_per_second == {"fp32": 2.0, "fp16": 4.0, "int8": None}
+    assert (found.bytes_per_second, found.note) == (5.0, "a")
+
+
 def test_the_rates_of_this_machine_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(roofline.SIDES, "cpu", 64)
     monkeypatch.setattr(roofline, "MOVED_NUMBERS", 1 << 12)

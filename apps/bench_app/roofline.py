@@ -90,6 +90,19 @@ def _unmeasured(precisions: Sequence[str], why: str) -> MachineRates:
     return MachineRates(operations_per_second=dict.fromkeys(precisions), bytes_per_second=None, note=why)
 
 
+def best_of(one: MachineRates, other: MachineRates) -> MachineRates:
+    """The higher one of every rate, of two measurements of the same."""
+    pairs = {name: (rate, other.operations_per_second[name]) for name, rate in one.operations_per_second.items()}
+    moved = [rate for rate in (one.bytes_per_second, other.bytes_per_second) if rate is not None]
+    return MachineRates(
+        operations_per_second={
+            name: max((rate for rate in both if rate is not None), default=None) for name, both in pairs.items()
+        },
+        bytes_per_second=max(moved, default=None),
+        note=one.note,
+    )
+
+
 def bound_seconds(layers: Sequence[Layer], batch: int, rates: MachineRates) -> float | None:
     """The least that a batch can take; None: a rate that it takes was not measured."""
     known = {name: rate for name, rate in rates.operations_per_second.items() if rate is not None}

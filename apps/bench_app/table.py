@@ -29,57 +29,59 @@ def lines_of(record: dict[str, Any]) -> list[str]:
 
 
 def _scenarios(rows: Sequence[dict[str, Any]]) -> list[str]:
-    heads = ["", "", "", "single p90", "multi p99", "offline", "share of", "joules", "model", "peak in"]
-    units = ["backend", "precision", "batch", "ms", "ms", "pairs/s", "roofline", "a pair", "MB", "the box"]
+    heads = ["", "single p90", "multi p99", "offline", "share of", "joules", "model", "peak in"]
+    units = ["backend, precision, batch", "ms", "ms", "pairs/s", "roofline", "a pair", "MB", "the box"]
     cells = []
     for row in rows:
         scenarios = row["scenarios"]
         share, joules = row["roofline"]["share"], scenarios["offline"]["joules_per_pair"]
         cells.append(
             [
-                row["backend"],
-                row["precision"],
-                str(row["batch"]),
-                _number(scenarios["single_stream"]["latency_milliseconds"]["p90"], 2),
-                _number(scenarios["multi_stream"]["latency_milliseconds"]["p99"], 2),
-                _number(scenarios["offline"]["pairs_per_second"], 0),
+                _label(row),
+                _number(scenarios["single_stream"]["latency_milliseconds"]["p90"]),
+                _number(scenarios["multi_stream"]["latency_milliseconds"]["p99"]),
+                _number(scenarios["offline"]["pairs_per_second"]),
                 NONE if share is None else f"{100 * share:.0f} %",
-                _number(joules, 4),
-                _number(1e-6 * row["model_bytes"], 1),
+                _number(joules),
+                _number(1e-6 * row["model_bytes"]),
                 headline(row["quality"]),
             ]
         )
-    return _table([heads, units, *cells], left=2)
+    return _table([heads, units, *cells])
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    cells = [["backend", "precision", "batch", "pairs/s", "ms", *COLUMNS]]
+    cells = [["backend, precision, batch", "pairs/s", "ms", *COLUMNS]]
     for row in rows:
-        name = [row["backend"], row["precision"], str(row["batch"]), _number(row["pairs_per_second"], 1)]
+        name = [_label(row), _number(row["pairs_per_second"])]
         for phase in ("latency", *PHASES):
             found = row[f"{phase}_milliseconds"] or {}
-            cells.append([*name, _PHASE_NAMES.get(phase, phase), *(_number(found.get(key), 3) for key in COLUMNS)])
-            name = [""] * 4
-    return _table(cells, left=2)
+            cells.append([*name, _PHASE_NAMES.get(phase, phase), *(_number(found.get(key)) for key in COLUMNS)])
+            name = [""] * 2
+    return _table(cells)
 
 
 def _runs(runs: Sequence[dict[str, Any]]) -> list[str]:
-    heads = ["whole run", "", *STAGES, "times", "peak", "start"]
-    units = ["backend", "precision", *["ms"] * len(STAGES), "real time", "MB", "s"]
+    heads = ["", *STAGES, "x real", "peak", "start"]
+    units = ["whole run", *["ms"] * len(STAGES), "time", "MB", "s"]
     cells = []
     for run in runs:
         factor = run["real_time_factor"]
         cells.append(
             [
-                run["backend"],
-                run["precision"],
-                *(_number(run["stages_milliseconds"][stage], 2) for stage in STAGES),
-                NONE if not factor else f"{1 / factor:.1f}",
-                _number(1e-6 * run["peak_memory_bytes"], 0),
-                _number(run["start_up"]["median_seconds"], 3),
+                _label(run),
+                *(_number(run["stages_milliseconds"][stage]) for stage in STAGES),
+                _number(1 / factor if factor else None),
+                _number(1e-6 * run["peak_memory_bytes"]),
+                _number(run["start_up"]["median_seconds"]),
             ]
         )
-    return _table([heads, units, *cells], left=2)
+    return _table([heads, units, *cells])
+
+
+def _label(entry: dict[str, Any]) -> str:
+    batch = f" x{entry['batch']}" if "batch" in entry else ""
+    return f"{entry['backend']} {entry['precision']}{batch}"
 
 
 def _notes(record: dict[str, Any]) -> list[str]:
@@ -114,18 +116,19 @@ def _not_measured(entries: Sequence[dict[str, str]]) -> list[str]:
     return lines
 
 
-def _table(cells: Sequence[Sequence[str]], *, left: int) -> list[str]:
-    """Columns as wide as they need to be, the first ones aligned to the left."""
+def _table(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as they need to be, the first one aligned to the left."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for row in cells:
-        parts = [
-            cell.ljust(width) if number < left else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(parts).rstrip())
+        parts = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *parts[1:]]).rstrip())
     return lines
 
 
-def _number(value: float | None, digits: int) -> str:
-    return NONE if value is None else f"{value:,.{digits}f}"
+def _number(value: float | None) -> str:
+    """Four figures, and no more than three behind the point."""
+    if value is None:
+        return NONE
+    digits = next((digits for digits, limit in ((3, 10), (2, 100), (1, 1000)) if abs(value) < limit), 0)
+    return f"{value:,.{digits}f}"
