@@ -16,6 +16,7 @@ from avol.runtime.heat import Shown, held_heat, moving_heat
 from avol.runtime.media.source import Source
 from avol.runtime.media.writer import DEFAULT_CODEC, VideoWriter
 from avol.runtime.results import MADE_BY
+from avol.runtime.stage_times import timed
 from avol.runtime.stages import FrameQueue, Stages
 from avol.runtime.strip import Strip, strip_height, with_strip
 from avol.runtime.styles import Painter, StyleOptions
@@ -102,7 +103,9 @@ class OverlayVideo:
         for shown in moving_heat(self._pictures, self._reach) if smooth else held_heat(self._pictures):
             # The encoder's thread gives a picture new times: its clock is asked for before.
             clock = Fraction(shown.picture.time_base or USUAL_TIME_BASE)
-            self._drawn.put((shown.time_seconds, clock, self._painted(shown)))
+            with timed("overlay"):
+                painted = self._painted(shown)
+            self._drawn.put((shown.time_seconds, clock, painted))
         self._drawn.end()
 
     def _painted(self, shown: Shown) -> av.VideoFrame:
@@ -117,7 +120,10 @@ class OverlayVideo:
             return
         with self._open(first[1]) as writer:
             for time_seconds, _, picture in itertools.chain([first], self._drawn):
-                writer.write(picture, time_seconds)
+                with timed("encode"):
+                    writer.write(picture, time_seconds)
+            with timed("encode"):
+                writer.close()
         self.notes += writer.notes
 
     def _open(self, clock: Fraction) -> VideoWriter:

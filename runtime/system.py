@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from avol.runtime.backends.backend import Backend
 from avol.runtime.errors import AvolError
 from avol.runtime.spec import ModelSpec
+from avol.runtime.stage_times import timed
 from avol.runtime.track import RunningSpectrogram, Track
 
 # Names in the spec. What they have in common: two towers, and a head in which a grid and a vector meet.
@@ -97,7 +98,8 @@ class AvolNetSystem:
 
     def transform(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Columns of a stretch of the track: float32 ``S`` to ``rows x T``."""
-        (columns,) = self.backend.infer("spectrogram", samples=samples[None])
+        with timed("spectrogram"):
+            (columns,) = self.backend.infer("spectrogram", samples=samples[None])
         track: NDArray[np.float32] = columns[0]
         return track
 
@@ -116,5 +118,6 @@ class AvolNetSystem:
             frames: uint8 ``N x H x W x 3`` RGB.
             windows: float32 ``N x rows x columns``.
         """
-        maps, scores = self.backend.localise(frames, windows)
+        with timed("towers"):
+            maps, scores = self.backend.localise(frames, windows)
         return Localisation(scores, None if self.spec.system in SYSTEMS_WITHOUT_MAP else maps)

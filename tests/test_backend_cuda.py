@@ -75,6 +75,28 @@ def test_samples_up_and_maps_down(
     assert capsys.readouterr().out == ""  # what ONNX Runtime prints while it looks for libraries is not the user's
 
 
+def test_phases_of_a_call(install: Install, model: Path, reference: CpuBackend) -> None:
+    """The same work as a call, told apart: what goes up, computes and comes down."""
+    machine = install()
+    frames, samples = some_inputs(reference.spec, 5)
+    with CudaBackend(model, buckets=(1, 4)) as backend:
+        backend.localise_samples(frames, samples)
+        before, machine.runs = list(machine.crossings), 0
+        machine.crossings.clear()
+        phases = backend.measure_phases(frames, samples)
+        assert machine.crossings == before
+        assert machine.runs == 4 * 2  # graphs, batches
+        assert min(phases.h2d or 0, phases.compute, phases.d2h or 0) > 0
+        assert phases.enqueue is None
+        assert "enqueues and waits in one call" in backend.phases_note
+        assert [path.name for path in backend.files()] == [
+            "spectrogram.onnx",
+            "audio.onnx",
+            "frame.onnx",
+            "head.onnx",
+        ]
+
+
 def test_the_system_runs_on_it(install: Install, model: Path, reference: CpuBackend) -> None:
     install()
     frames, samples = some_inputs(reference.spec, 2)

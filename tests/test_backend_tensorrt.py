@@ -115,6 +115,25 @@ def test_copies_run_beside_compute(gpu: Gpu, model: Path, spec: ModelSpec) -> No
     assert happened.index("down") > [n for n, what in enumerate(happened) if what == "up"][3]
 
 
+def test_phases_of_a_call(gpu: Gpu, model: Path, spec: ModelSpec, reference: CpuBackend) -> None:
+    """Nothing overlaps: each batch has come down before the next one goes up; calls work as ever afterwards."""
+    frames, samples = some_inputs(spec, 6)
+    with TensorRtBackend(model) as backend:
+        backend.localise_samples(frames, samples)
+        gpu.log.clear()
+        phases = backend.measure_phases(frames, samples)
+        happened = [what for what, _ in gpu.log if what in ("up", "graph", "down")]
+        assert happened == ["up", "up", "graph", "down", "down"] * 2
+        assert min(phases.h2d or 0, phases.enqueue or 0, phases.d2h or 0) > 0
+        assert phases.compute > (phases.enqueue or 0)
+        assert backend.phases_note == ""
+        assert all(path.name.endswith(".plan") and path.is_file() for path in backend.files())
+        assert_same(backend.localise_samples(frames, samples), reference.localise_samples(frames, samples))
+    gpu.require_clean()
+    with pytest.raises(RuntimeError, match="closed"):
+        backend.measure_phases(frames, samples)
+
+
 @settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

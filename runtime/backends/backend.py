@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -10,11 +11,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from avol.runtime.backends.contract import TENSORS
+from avol.runtime.backends.contract import GRAPHS, TENSORS, graph_path
+from avol.runtime.backends.phases import Phases
 from avol.runtime.spec import ModelSpec
 
 Arrays = dict[str, NDArray[Any]]
 MapsAndScores = tuple[NDArray[np.float32], NDArray[np.float32]]
+PAIR_ROLES = ("frame", "spectrogram", "audio", "head")  # from pixels and samples to maps
 
 
 class Backend(ABC):
@@ -29,12 +32,14 @@ class Backend(ABC):
         folder: of the model.
         spec: of the model.
         passed_over: why each faster device was not taken, one clause each.
+        phases_note: which phases of a call :meth:`measure_phases` cannot tell, and why; empty: none.
     """
 
     name: str
     device: str
     provider: str
     on_device = False
+    phases_note = "computes where the tensors are: nothing is enqueued, copied up or copied down"
 
     def __init__(self, folder: Path, spec: ModelSpec, precision: str) -> None:
         self.folder, self.spec, self.precision = folder, spec, precision
@@ -83,9 +88,18 @@ class Backend(ABC):
 
         Samples go up and maps come down; on a GPU nothing in between leaves it.
         """
-        roles = ("frame", "spectrogram", "audio", "head")
-        found = self.compute(roles, {"frames": frames, "samples": samples}, ("map", "score"))
+        found = self.compute(PAIR_ROLES, {"frames": frames, "samples": samples}, ("map", "score"))
         return found["map"], found["score"]
+
+    def measure_phases(self, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> Phases:
+        """Run :meth:`localise_samples` once, one phase after the other, and time them."""
+        started = time.perf_counter()
+        self.localise_samples(frames, samples)
+        return Phases(compute=time.perf_counter() - started)
+
+    def files(self) -> list[Path]:
+        """What of the folder is read to run the model."""
+        return [graph_path(self.folder, role, self.precision) for role in GRAPHS]
 
     @abstractmethod
     def close(self) -> None:

@@ -15,6 +15,7 @@ from avol.runtime.backends.batches import BUCKETS, Batch, BatchedBackend
 from avol.runtime.backends.contract import GRAPHS, TENSORS, choose_precision, graph_path, tensor_dtype, tensor_shape
 from avol.runtime.backends.nvidia import find_gpu
 from avol.runtime.backends.onnx_sessions import GraphError, import_onnxruntime, open_session
+from avol.runtime.backends.phases import NO_LAPS, LapClock
 from avol.runtime.errors import UnavailableError
 from avol.runtime.model_folder import read_spec
 
@@ -41,6 +42,7 @@ class CudaBackend(BatchedBackend):
     name = "onnxruntime-cuda"
     memory = "cuda"  # where ONNX Runtime puts tensors
     capture = True
+    phases_note = "ONNX Runtime enqueues and waits in one call, so that enqueue is part of compute"
 
     def __init__(self, folder: Path, *, precision: str = "auto", buckets: tuple[int, ...] = BUCKETS) -> None:
         spec = read_spec(folder)
@@ -59,10 +61,18 @@ class CudaBackend(BatchedBackend):
 
     def localise_samples(self, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> MapsAndScores:
         """See :meth:`Backend.localise_samples`; in one graph where the folder has the fused one."""
-        if not graph_path(self.folder, "pair", self.precision).is_file():
-            return super().localise_samples(frames, samples)
-        found = self.compute(("pair",), {"frames": frames, "samples": samples}, ("map", "score"))
+        found = self.compute(self.pair_roles(), {"frames": frames, "samples": samples}, ("map", "score"))
         return found["map"], found["score"]
+
+    def pair_roles(self) -> tuple[str, ...]:
+        """See :meth:`BatchedBackend.pair_roles`."""
+        is_fused = graph_path(self.folder, "pair", self.precision).is_file()
+        return ("pair",) if is_fused else super().pair_roles()
+
+    def files(self) -> list[Path]:
+        """See :meth:`Backend.files`."""
+        roles = dict.fromkeys((*GRAPHS, *self.pair_roles()))
+        return [graph_path(self.folder, role, self.precision) for role in roles]
 
     def close(self) -> None:
         """See :meth:`Backend.close`."""
@@ -70,14 +80,23 @@ class CudaBackend(BatchedBackend):
         self._tensors.clear()
 
     def _compute_batches(self, roles: tuple[str, ...], inputs: Arrays, outputs: Arrays, batches: list[Batch]) -> None:
+        self._compute_in_turn(roles, inputs, outputs, batches, NO_LAPS)
+
+    def _compute_in_turn(
+        self, roles: tuple[str, ...], inputs: Arrays, outputs: Arrays, batches: list[Batch], clock: LapClock
+    ) -> None:
         for batch in batches:
             sessions = [self._session(role, batch.bucket) for role in roles]
+            clock.start()
             for name, values in inputs.items():
                 self._tensor(name, batch.bucket).update_inplace(_padded(values[batch.slice], batch.bucket))
+            clock.lap("h2d")
             for session, binding, options in sessions:
                 session.run_with_iobinding(binding, options)  # returns when the GPU has done it
+            clock.lap("wait")
             for name, values in outputs.items():
                 values[batch.slice] = self._tensor(name, batch.bucket).numpy()[: batch.rows]
+            clock.lap("d2h")
 
     def _tensor(self, name: str, bucket: int) -> Any:  # noqa: ANN401 (an OrtValue)
         key = (name, bucket)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from avol.runtime.backends.backend import Arrays
 from avol.runtime.backends.batches import Batch, BatchedBackend
 from avol.runtime.backends.contract import GRAPHS, TENSORS, tensor_dtype, tensor_shape
 from avol.runtime.backends.cuda_device import CudaDevice
+from avol.runtime.backends.phases import LapClock
 from avol.runtime.backends.tensorrt_engine import Engine, EngineLoader, choose_plans, import_tensorrt, plan_path
 from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import read_spec
@@ -53,6 +55,8 @@ class TensorRtBackend(BatchedBackend):
         AvolError: no usable model, or damaged engines.
         UnavailableError: no engines, engines for another machine, or a package is missing.
     """
+
+    phases_note = ""
 
     def __init__(self, folder: Path, *, builder: str = "tensorrt", precision: str = "auto") -> None:
         spec = read_spec(folder)
@@ -113,12 +117,40 @@ class TensorRtBackend(BatchedBackend):
             )
         return tuple(sorted(common))
 
+    def files(self) -> list[Path]:
+        """See :meth:`Backend.files`."""
+        return [engine.plan for engine in self._engines.values()]
+
     def _compute_batches(self, roles: tuple[str, ...], inputs: Arrays, outputs: Arrays, batches: list[Batch]) -> None:
+        with self._at_work():
+            self._overlapped(roles, inputs, outputs, batches)
+
+    def _compute_in_turn(
+        self, roles: tuple[str, ...], inputs: Arrays, outputs: Arrays, batches: list[Batch], clock: LapClock
+    ) -> None:
+        with self._at_work():
+            for batch in batches:
+                slot = self._prepared(batch.bucket, 0, roles)
+                clock.start()
+                self._upload(slot, batch, inputs)
+                self._copy.synchronize()
+                clock.lap("h2d")
+                self._launch(slot, roles)
+                clock.lap("enqueue")
+                self._compute.synchronize()
+                clock.lap("wait")
+                self._download(slot, batch, outputs)
+                self._collect(slot)
+                clock.lap("d2h")
+
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """The context is current; after a failure nothing is in flight."""
         if not self._engines:
             raise RuntimeError("the backend is closed")
         with self._device.current():
             try:
-                self._overlapped(roles, inputs, outputs, batches)
+                yield
             except BaseException:
                 self._synchronize()
                 for slot in self._slots.values():

@@ -31,6 +31,7 @@ from avol.runtime.media.timing import (
     packet_end_seconds,
     stream_end_seconds,
 )
+from avol.runtime.stage_times import timed
 
 __all__ = ["AnalysisClock", "VideoFrame", "VideoReader", "read_picture", "resize_frame"]
 
@@ -136,7 +137,8 @@ class VideoReader:
             self._damaged_frames += picture.is_corrupt
             pixels = None
             if self._clock.due(time_seconds):
-                pixels = resize_frame(picture, height=self._height, width=self._width)
+                with timed("shrink"):
+                    pixels = resize_frame(picture, height=self._height, width=self._width)
             yield VideoFrame(time_seconds, self._upright(picture) if self._with_upright else picture, pixels)
         if self._times.last_seconds is None:
             raise AvolError(f"{self._source.path}: no picture could be decoded. Copy, download or record it again.")
@@ -167,7 +169,8 @@ class VideoReader:
                 continue
             self._damaged_packets += packet.is_corrupt
             try:
-                pictures = [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
+                with timed("decode"):
+                    pictures = [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
             except av.FFmpegError:
                 self._damaged_packets += not packet.is_corrupt
                 continue

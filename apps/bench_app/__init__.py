@@ -1,0 +1,1 @@
+"""What ``avol bench`` measures, one question a module."""
