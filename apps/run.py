@@ -24,6 +24,16 @@ from avol.apps.run_console import (
 )
 from avol.apps.run_image import check_image, run_image
 from avol.apps.run_inputs import Input, find_videos, refuse_collisions, result_path
+from avol.apps.run_pipes import (
+    NAMED_INPUT,
+    SHOWN_INPUT,
+    STANDARD,
+    check_pipes,
+    described_results,
+    is_piped,
+    piped_input,
+    piped_output,
+)
 from avol.runtime.backends import open_backend
 from avol.runtime.errors import AvolError
 
@@ -47,9 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.image is not None:
         with termination_cleans_up(), open_backend(arguments.model, arguments.device, arguments.precision) as backend:
             return run_image(arguments, backend)
+    if is_piped(arguments):
+        return _run_piped(arguments)
     inputs = find_videos(arguments.videos, recursive=arguments.recursive).inputs
-    if len(inputs) > 1 and arguments.json is not None:
-        raise argparse.ArgumentError(None, "--json names one file; with several videos use --output-dir")
+    if len(inputs) > 1 and (arguments.json or arguments.output) is not None:
+        raise argparse.ArgumentError(None, "--json and --output name one file; with several videos use --output-dir")
     threading.Thread(target=_import_media, name="avol-import", daemon=True).start()
     with termination_cleans_up(), open_backend(arguments.model, arguments.device, arguments.precision) as backend:
         jobs = [_options(arguments, entry) for entry in inputs]
@@ -63,13 +75,32 @@ def run(arguments: argparse.Namespace) -> int:
         return _run_several(jobs, backend, arguments)
 
 
+def _run_piped(arguments: argparse.Namespace) -> int:
+    """One video from standard input, or with a result on standard output."""
+    from dataclasses import replace
+
+    with termination_cleans_up(), piped_input(arguments.videos[0]) as entry:
+        named = entry if arguments.videos[0] != STANDARD else Input(NAMED_INPUT)
+        job = replace(_options(arguments, named), video=entry.video)
+        if entry is not named:
+            job = replace(job, shown_as=SHOWN_INPUT)
+        results = [path for path in (job.timeline_out, job.video_out) if path is not None and path != STANDARD]
+        refuse_collisions({entry.video: results})
+        with (
+            open_backend(arguments.model, arguments.device, arguments.precision) as backend,
+            piped_output(arguments, job) as piped,
+        ):
+            _run_one(piped, backend, arguments, described_results(arguments, job))
+    return 0
+
+
 def _import_media() -> None:
     """Import what decodes and draws while the graphs are being read, which takes as long and needs no interpreter."""
     with contextlib.suppress(Exception):  # whoever needs it will say what is wrong
         import avol.runtime.pipeline  # noqa: F401
 
 
-def _run_one(job: RunOptions, backend: Backend, arguments: argparse.Namespace) -> Row:
+def _run_one(job: RunOptions, backend: Backend, arguments: argparse.Namespace, results: str = "") -> Row:
     from avol.runtime.pipeline import run_on_video
     from avol.runtime.system import AvolNetSystem
 
@@ -81,7 +112,7 @@ def _run_one(job: RunOptions, backend: Backend, arguments: argparse.Namespace) -
             report_start(job, backend)
         progress = stack.enter_context(Progress(quiet=arguments.quiet))
         summary = run_on_video(job, AvolNetSystem(backend), progress)
-    report_run(job, summary, backend.description, quiet=arguments.quiet)
+    report_run(job, summary, backend.description, quiet=arguments.quiet, results=results)
     if arguments.verbose:
         report_speed(summary)
     return Row(job.video, summary)
@@ -116,7 +147,7 @@ def _options(arguments: argparse.Namespace, entry: Input) -> RunOptions:
         video=entry.video,
         audio=arguments.audio,
         timeline_out=arguments.json or result_path(entry, arguments.output_dir, f".{arguments.format}"),
-        video_out=None if arguments.no_video else result_path(entry, arguments.output_dir, ".mp4"),
+        video_out=None if arguments.no_video else arguments.output or result_path(entry, arguments.output_dir, ".mp4"),
         rate_hz=arguments.rate,
         threshold=arguments.threshold,
         maps=arguments.maps,
@@ -165,5 +196,4 @@ def _check(arguments: argparse.Namespace) -> None:
         raise argparse.ArgumentError(None, "--quiet and --verbose exclude each other")
     if arguments.maps and arguments.format == "csv":
         raise argparse.ArgumentError(None, "a CSV timeline holds no maps; choose --format json, jsonl or npz")
-    if str(arguments.json) == "-" and arguments.live is None:
-        raise argparse.ArgumentError(None, "--json - (standard output) goes with --live; name a file")
+    check_pipes(arguments)

@@ -13,6 +13,7 @@ examples:
   avol-run clips/ --recursive --output-dir results --skip-existing
   avol-run band.mp4 --audio violin.wav        what in these pictures could make that sound?
   avol-run --image band.jpg --audio violin.wav   the same for one picture
+  avol-run - --output - < clip.mp4 | ffplay -    between pipes, as Matroska while it is made
   avol-run --live rtsp://camera/stream        a stream, as it comes; --live /dev/video0 --microphone default
 """
 STYLES = ("overlay", "contour", "box", "side-by-side", "heatmap")
@@ -27,7 +28,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     parser.usage = "%(prog)s [options] VIDEO [VIDEO ...]"
     parser.add_argument(
-        "videos", type=Path, nargs="*", metavar="VIDEO", help="files, folders, patterns such as '*.mp4'"
+        "videos", type=Path, nargs="*", metavar="VIDEO", help="files, folders, patterns such as '*.mp4'; - is stdin"
     )
     parser.add_argument("--recursive", action="store_true", help="look in the folders below a folder as well")
     parser.add_argument("--skip-existing", action="store_true", help="leave out videos whose results are there")
@@ -67,6 +68,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
 
 def _add_results(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--output-dir", type=Path, metavar="DIR", help="folder of the results (default: the video's)")
+    group.add_argument("--output", type=Path, metavar="PATH", help="name of the video (default: VIDEO.avol.mp4)")
     group.add_argument("--json", type=Path, metavar="PATH", help="name of the timeline (default: VIDEO.avol.json)")
     group.add_argument(
         "--format",

@@ -95,17 +95,21 @@ def _bar() -> Any:  # noqa: ANN401 (a bar of tqdm, which is imported when the ru
     return tqdm(total=0.0, desc="avol-run", bar_format=form, leave=False)
 
 
-def report_run(options: RunOptions, summary: RunSummary, description: str, *, quiet: bool = False) -> None:
-    """Notes on standard error, one line of summary on standard output."""
+def report_run(
+    options: RunOptions, summary: RunSummary, description: str, *, quiet: bool = False, results: str = ""
+) -> None:
+    """Notes on standard error, one line of summary on standard output; ``results`` says where they are, if not so."""
+    shown = options.shown_as or str(options.video)
     for note in summary.notes:
-        print(f"avol-run: {one_line(note, sys.stderr)}", file=sys.stderr)
+        print(f"avol-run: {one_line(note.replace(str(options.video), shown), sys.stderr)}", file=sys.stderr)
     if quiet:
         return
-    written = " and ".join(str(path) for path in (options.video_out, options.timeline_out) if path is not None)
+    paths = (options.video_out, options.timeline_out)
+    written = results or " and ".join(str(path) for path in paths if path is not None)
     silent = f" ({summary.silence}: silence)" if summary.silence else ""
     speed = summary.duration_seconds / max(summary.elapsed_seconds, 1e-9)
     say(
-        f"{options.video}{silent}: {summary.duration_seconds:.1f} s in {summary.elapsed_seconds:.1f} s "
+        f"{shown}{silent}: {summary.duration_seconds:.1f} s in {summary.elapsed_seconds:.1f} s "
         f"({speed:.1f}x real time), {summary.sounding} of {summary.analysed} analysed frames sounding, "
         f"{description} -> {written}"
     )
@@ -118,8 +122,8 @@ def report_start(options: RunOptions, backend: Backend) -> None:
     source = part_of(open_source(options.video, options.audio), options.start_seconds, options.end_seconds)
     sound = "no sound" if source.audio_sample_rate is None else f"sound at {source.audio_sample_rate} Hz"
     lines = [
-        f"{options.video}: {source.width}x{source.height}, {source.frame_rate:.3f} pictures a second, "
-        f"{source.duration_seconds:.2f} s, {sound}",
+        f"{options.shown_as or options.video}: {source.width}x{source.height}, "
+        f"{source.frame_rate:.3f} pictures a second, {source.duration_seconds:.2f} s, {sound}",
         f"model {backend.folder}: {backend.spec.name} {backend.spec.weights_sha256[:12]}",
         f"computes: {backend.description}",
         *(f"passed over: {reason}" for reason in backend.passed_over),

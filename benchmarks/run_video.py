@@ -1,6 +1,6 @@
 """Wall time of a whole `avol-run` against a plain transcode, and against the script that one writes first.
 
-    python benchmarks/run_video.py [--video FILE] [--rounds 5] [--only NAME ...] [--json FILE]
+    python benchmarks/run_video.py [--video FILE] [--model FOLDER] [--rounds 5] [--only NAME ...] [--json FILE]
 
 Contenders take turns, so that whatever else the machine does meets all of them; what is told are medians over the
 rounds of the ratios within a round. Each is a process of its own, started and ended within the measured time:
@@ -32,6 +32,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+
+from avol.runtime.model_folder import bundled_model_folder, read_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS, WIDTH, HEIGHT, RATE = 60, 1280, 720, 30
@@ -81,18 +83,18 @@ def write_natural_video(path: Path) -> None:
         container.mux(video.encode(None))
 
 
-def commands(video: Path, folder: Path) -> dict[str, tuple[list[str], Path]]:
+def commands(video: Path, folder: Path, model: list[str]) -> dict[str, tuple[list[str], Path]]:
     """By name: the command, and what it writes."""
     found: dict[str, tuple[list[str], Path]] = {}
     for name, (precision, rate) in RUNS.items():
         out = folder / name
-        run = [sys.executable, "-c", AVOL_RUN, str(video), "--precision", precision, "--rate", str(rate)]
+        run = [sys.executable, "-c", AVOL_RUN, str(video), "--precision", precision, "--rate", str(rate), *model]
         found[name] = ([*run, "--device", "cpu", "--output-dir", str(out)], out / f"{video.stem}.avol.mp4")
     encode = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-c:a", "copy"]
     out = folder / "ffmpeg.mp4"
     found["ffmpeg"] = ([shutil.which("ffmpeg") or "ffmpeg", "-y", "-i", str(video), *encode, str(out)], out)
     out = folder / "plain.mp4"
-    found["plain"] = ([sys.executable, str(ROOT / "benchmarks" / "plain_script.py"), str(video), str(out)], out)
+    found["plain"] = ([sys.executable, str(ROOT / "benchmarks" / "plain_script.py"), str(video), str(out), *model], out)
     return found
 
 
@@ -110,9 +112,11 @@ def frames_of(path: Path) -> int:
         return sum(1 for packet in container.demux(video=0) if packet.size)
 
 
-def measure(video: Path, folder: Path, names: list[str], rounds: int) -> tuple[dict[str, list[float]], list[float]]:
+def measure(
+    video: Path, folder: Path, model: list[str], names: list[str], rounds: int
+) -> tuple[dict[str, list[float]], list[float]]:
     """Seconds of every contender in every round, and frames per second of ffmpeg; who starts changes every round."""
-    contenders = commands(video, folder)
+    contenders = commands(video, folder, model)
     wanted = frames_of(video)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     frame_rates: list[float] = []
@@ -164,6 +168,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, help="another video than the one that is made")
+    parser.add_argument(
+        "--model", type=Path, help="folder of an exported model with its checkpoint (default: the bundled one)"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
     names = [*RUNS, "ffmpeg", "plain"]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
@@ -171,14 +178,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if "ffmpeg" in arguments.only and shutil.which("ffmpeg") is None:
         parser.error("there is no ffmpeg to compare with; install it, or leave it out of --only")
+    model = [] if arguments.model is None else ["--model", str(arguments.model)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         video = arguments.video or folder / "made.mp4"
         if arguments.video is None:
             write_natural_video(video)
-        seconds, frame_rates = measure(video, folder, arguments.only, arguments.rounds)
+        seconds, frame_rates = measure(video, folder, model, arguments.only, arguments.rounds)
         material = described(video)
     record = {
+        "model": read_spec(arguments.model or bundled_model_folder()).preset,
         "material": material,
         "cores": len(os.sched_getaffinity(0)),
         "processor": processor(),

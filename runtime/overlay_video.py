@@ -51,8 +51,8 @@ class OverlayVideo:
     """Context manager that takes the pictures of a run in order and writes them with their heat.
 
     Args:
-        path: the MP4 to write.
-        shown_as: the name for messages where ``path`` is a temporary one.
+        target: the MP4 to write, or a descriptor that is open for writing.
+        shown_as: the name for messages where that is a temporary one, or None.
         source: what is run.
         options: how it looks.
         strip: drawn under each picture; None: nothing is.
@@ -65,11 +65,16 @@ class OverlayVideo:
     """
 
     def __init__(
-        self, path: Path, shown_as: Path, source: Source, options: VideoOptions, strip: Strip | None = None
+        self,
+        target: Path | int,
+        shown_as: Path | None,
+        source: Source,
+        options: VideoOptions,
+        strip: Strip | None = None,
     ) -> None:
         self.notes: list[str] = []
         self._options, self._painter, self._strip = options, Painter(options.style), strip
-        self._path, self._shown_as, self._source = path, shown_as, source
+        self._target, self._shown_as, self._source = target, shown_as, source
         self._started = False
         self._stages = Stages()
         capacity = frames_in_queue(source)
@@ -130,7 +135,7 @@ class OverlayVideo:
         source, options = self._source, self._options
         width, height = self._painter.size(source.picture_width, source.picture_height)
         return VideoWriter(
-            self._path,
+            self._target,
             width=width,
             height=height + (strip_height(height) if self._strip is not None else 0),
             sample_aspect_ratio=source.sample_aspect_ratio,
@@ -143,6 +148,6 @@ class OverlayVideo:
             codec=options.codec,
             crf=options.crf,
             comment=MADE_BY,
-            spooled=not 0 < source.duration_seconds < LONG_SECONDS,
+            spooled=isinstance(self._target, Path) and not 0 < source.duration_seconds < LONG_SECONDS,
             shown_as=self._shown_as,
         )

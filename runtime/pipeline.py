@@ -35,6 +35,8 @@ class RunOptions:
         audio: another file whose sound is heard and copied instead of the video's own.
         timeline_out: where the timeline goes.
         video_out: where the overlay video goes; None: no video.
+        video_to: a descriptor that the overlay video goes to in place of a file, as Matroska, while it is made.
+        shown_as: what the timeline calls the video; empty: its path.
         rate_hz: analyses a second.
         threshold: score from which a frame counts as sounding; None: the model's own.
         maps: whether the timeline holds every cell.
@@ -48,6 +50,8 @@ class RunOptions:
     timeline_out: Path
     audio: Path | None = None
     video_out: Path | None = None
+    video_to: int | None = None
+    shown_as: str = ""
     rate_hz: float = 10.0
     threshold: float | None = None
     maps: bool = False
@@ -113,11 +117,13 @@ def run_on_video(
             )
         )
         strip, video = None, None
-        if options.video_out is not None:
+        if options.video_out is not None or options.video_to is not None:
             if options.look.strip:
                 rate_hz = system.spec.spectrogram.sample_rate_hz
                 strip = Strip(threshold=_threshold(options, system), sample_rate_hz=rate_hz)
-            video = OverlayVideo(atomic[0].temporary, options.video_out, source, options.look, strip)
+            target: Path | int | None = options.video_to if options.video_out is None else atomic[0].temporary
+            assert target is not None
+            video = OverlayVideo(target, options.video_out, source, options.look, strip)
             stack.enter_context(video)
         listener = None if strip is None else strip.add_samples
         frames = FrameLocaliser(source, system, options.rate_hz, pictures=video is not None, listener=listener)
@@ -184,7 +190,7 @@ def _head(options: RunOptions, source: Source, system: System) -> dict[str, dict
     """The parts of the timeline that are known before the first frame."""
     return {
         "source": {
-            "path": str(source.path),
+            "path": options.shown_as or str(source.path),
             "audio_path": None if source.audio_path is None else str(source.audio_path),
             "duration_seconds": round(source.duration_seconds, 6),
             "width": source.width,

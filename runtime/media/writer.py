@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 import av
+from av.container import OutputContainer
 from av.packet import Packet
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
@@ -20,6 +22,7 @@ from avol.runtime.media.packets import AudioPacketCopier
 from avol.runtime.media.spool import PacketSink, PacketSpool
 from avol.runtime.overlay import even
 
+LONGEST_CLUSTER_MILLISECONDS = 500  # in a pipe: what a viewer waits for
 FINEST_TICKS = 1_000_000  # a second; a finer clock is a container's habit and no picture needs it
 USUAL_TICKS = 90_000  # a second, a multiple of the usual frame rates
 COARSEST_TICKS = 10_000  # a second; coarser clocks are divided, so that a picture can be moved by next to nothing
@@ -42,7 +45,8 @@ class VideoWriter:
     The file is complete when :meth:`close` has returned, or the ``with`` block has ended without an error.
 
     Args:
-        path: the MP4 to write.
+        target: the MP4 to write; or a descriptor that is open for writing, to which Matroska goes while it is made (its
+            clock is a millisecond).
         width: of the upright picture in pixels. An odd one becomes even, as :class:`Overlay` draws it.
         height: likewise.
         sample_aspect_ratio: width of a pixel over its height.
@@ -57,18 +61,19 @@ class VideoWriter:
         comment: goes into the file's metadata.
         spooled: packets wait on disk until :meth:`close`, so that memory stays flat however long the video is; costs
             room for a second copy while it is written.
-        shown_as: the name for messages where ``path`` is a temporary one.
+        shown_as: the name for messages where ``target`` is a temporary one.
 
     Attributes:
         notes: one line each, for the user; complete after :meth:`close`.
 
     Raises:
         AvolError: ``audio_path`` does not open; the file cannot be written (also from :meth:`write`, :meth:`close`).
+        BrokenPipeError: who reads the descriptor has gone (likewise).
     """
 
     def __init__(  # noqa: PLR0913
         self,
-        path: Path,
+        target: Path | int,
         *,
         width: int,
         height: int,
@@ -86,7 +91,8 @@ class VideoWriter:
         shown_as: Path | None = None,
     ) -> None:
         self.notes: list[str] = []
-        self._path, self._shown_as = path, shown_as or path
+        self._path = target if isinstance(target, Path) else None
+        self._shown_as = shown_as or self._path or Path("standard output")
         self._ticks_per_second = output_ticks_per_second(time_base)
         self._time_base = Fraction(1, self._ticks_per_second)
         self._frame_ticks = round((1 / frame_rate if frame_rate else USUAL_FRAME_SECONDS) / self._time_base)
@@ -95,18 +101,13 @@ class VideoWriter:
         self._delay_ticks: int | None = None  # between decoding a picture and showing it
         self._closed = False
         self._sound: AudioPacketCopier | None = None
-        self._output = av.open(  # touches no file yet
-            str(path.absolute()),
-            "w",
-            format="mp4",
-            # Edit lists count in ticks of the movie: its default of a millisecond would move the start.
-            container_options={"movflags": "faststart", "movie_timescale": str(self._ticks_per_second)},
-        )
+        self._output = _open_output(target, self._ticks_per_second)
         self._output.metadata["comment"] = comment
         self._spool: PacketSpool | None = None
         if spooled:
             with self._writing():
-                self._spool = PacketSpool(self._output, path.absolute().parent)
+                assert self._path is not None
+                self._spool = PacketSpool(self._output, self._path.absolute().parent)
         self._sink: PacketSink = self._spool or self._output
         encoder_name, options = CODECS[codec]
         quality = {"cq" if codec.endswith("nvenc") else "crf": str(crf)}
@@ -124,7 +125,7 @@ class VideoWriter:
         encoder.time_base = self._time_base
         encoder.pix_fmt = "yuv420p"
         encoder.sample_aspect_ratio = sample_aspect_ratio
-        if codec.startswith("hevc"):
+        if codec.startswith("hevc") and self._path is not None:
             encoder.codec_tag = "hvc1"  # by which Apple's players know it
         encoder.thread_type = "FRAME"  # with PyAV's default of slices x264 leaves a core idle
         if audio_path is not None:
@@ -225,6 +226,8 @@ class VideoWriter:
             yield
         except (av.FFmpegError, OSError) as error:
             self._abandon()
+            if self._path is None and getattr(error, "errno", None) == errno.EPIPE:
+                raise BrokenPipeError(errno.EPIPE, "the reader has gone") from None
             raise _as_user_error(self._shown_as, error) from None
 
     def _abandon(self) -> None:
@@ -236,13 +239,24 @@ class VideoWriter:
             return
         self._closed = True
         with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            if self._path is not None:
+                self._path.unlink(missing_ok=True)
         if self._sound is not None:
             self._sound.close()
         with suppress(av.FFmpegError, OSError):
             if self._spool is not None:
                 self._spool.close()
             self._output.close()
+
+
+def _open_output(target: Path | int, ticks_per_second: int) -> OutputContainer:
+    """An MP4, of which no file is touched yet; or Matroska into a pipe, which needs no way back."""
+    if isinstance(target, Path):
+        # Edit lists count in ticks of the movie: its default of a millisecond would move the start.
+        options = {"movflags": "faststart", "movie_timescale": str(ticks_per_second)}
+        return av.open(str(target.absolute()), "w", format="mp4", container_options=options)
+    options = {"cluster_time_limit": str(LONGEST_CLUSTER_MILLISECONDS), "flush_packets": "1"}
+    return av.open(f"pipe:{target}", "w", format="matroska", container_options=options)
 
 
 def output_ticks_per_second(time_base: Fraction) -> int:
