@@ -250,8 +250,9 @@ def test_what_opens_is_measured_and_the_rest_has_a_reason(spec: ModelSpec) -> No
 @pytest.mark.parametrize(
     ("devices", "precisions", "message"),
     [
-        (("cuda",), None, "cuda fp32 is not to be had"),
-        (("cpu", "cuda"), None, "cuda fp32 is not to be had"),
+        (("cuda",), None, "cuda auto is not to be had"),
+        (("cpu", "cuda"), None, "cuda auto is not to be had"),
+        (("cuda",), ("fp32",), "cuda fp32 is not to be had"),
         (("cpu",), ("fp32", "fp16"), "cpu fp16 is not to be had"),
         (None, ("fp16",), "cpu fp16 is not to be had"),
     ],

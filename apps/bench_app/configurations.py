@@ -64,6 +64,8 @@ def choose(
                 of_device.append(error)
                 choice.passed_over.append({"device": device, "precision": precision, "reason": error.reason})
         if devices and not opened:
+            if not precisions:
+                open_it(folder, device, "auto").close()  # whose message names no precision
             raise of_device[0]
         failures += of_device
     if not choice.chosen:

@@ -64,7 +64,7 @@ def measure_start_up(model: Path, video: Path, configuration: Configuration) -> 
 
 
 def _start(model: Path, video: Path, configuration: Configuration) -> float:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = _command("start-up", model, video, configuration, folder)
         started = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -82,7 +82,7 @@ def _start(model: Path, video: Path, configuration: Configuration) -> float:
 
 
 def _answer(what: str, model: Path, video: Path, configuration: Configuration) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = _command(what, model, video, configuration, folder)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 1 and done.stderr.count("\n") == 1:
