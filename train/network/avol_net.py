@@ -73,9 +73,17 @@ class AudioTower(nn.Module):
         )
 
     def forward(self, columns: Tensor) -> Tensor:
-        """Embed windows; the maximum over rows and columns forgets when in the window and at which pitch."""
-        vector: Tensor = self.embed(self.convs(columns.unsqueeze(1)).amax(dim=(2, 3)))
+        """Embed windows."""
+        vector: Tensor = self.embed(self.pooled(columns))
         return vector
+
+    def pooled(self, columns: Tensor) -> Tensor:
+        """The layer before: ``N x rows x columns`` to ``N x channels``, what linear probes usually read.
+
+        The maximum over rows and columns forgets when in the window and at which pitch.
+        """
+        channels: Tensor = self.convs(columns.unsqueeze(1)).amax(dim=(2, 3))
+        return channels
 
 
 class Head(nn.Module):
