@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from avol.apps.run_arguments import add_run_arguments
@@ -49,9 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = find_videos(arguments.videos, recursive=arguments.recursive).inputs
     if len(inputs) > 1 and arguments.json is not None:
         raise argparse.ArgumentError(None, "--json names one file; with several videos use --output-dir")
-    jobs = [_options(arguments, entry) for entry in inputs]
-    refuse_collisions({job.video: [path for path in (job.timeline_out, job.video_out) if path] for job in jobs})
+    threading.Thread(target=_import_media, name="avol-import", daemon=True).start()
     with termination_cleans_up(), open_backend(arguments.model, arguments.device, arguments.precision) as backend:
+        jobs = [_options(arguments, entry) for entry in inputs]
+        refuse_collisions({job.video: [path for path in (job.timeline_out, job.video_out) if path] for job in jobs})
         if len(jobs) == 1:
             if arguments.skip_existing and _is_there(jobs[0]):
                 print(f"avol-run: {jobs[0].video}: {SKIPPED}", file=sys.stderr)
@@ -59,6 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
             _run_one(jobs[0], backend, arguments)
             return 0
         return _run_several(jobs, backend, arguments)
+
+
+def _import_media() -> None:
+    """Import what decodes and draws while the graphs are being read, which takes as long and needs no interpreter."""
+    with contextlib.suppress(Exception):  # whoever needs it will say what is wrong
+        import avol.runtime.pipeline  # noqa: F401
 
 
 def _run_one(job: RunOptions, backend: Backend, arguments: argparse.Namespace) -> Row:

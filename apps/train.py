@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from avol.runtime.spec import ModelSpec
     from avol.train.recipes import Recipe
 
 SCENES = 300
@@ -54,6 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"synthetic scenes to render; without --data at least 50 (default: {SCENES}; none with prepared pairs)",
     )
     parser.add_argument("--learning-rate", type=float, metavar="R", help="highest (default: the recipe's)")
+    parser.add_argument(
+        "--imagenet", type=Path, metavar="FILE", help="weights of torchvision's resnet18, for ez-vsl's frame tower"
+    )
+    parser.add_argument(
+        "--box-weight",
+        type=float,
+        default=0.0,
+        metavar="W",
+        help="semi-supervised: of the places of cut-outs and synthetic scenes in the loss (default: 0, none are used)",
+    )
+    parser.add_argument("--clip-boxes", action="store_true", help="with --box-weight: of the boxes in videos.csv, too")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument(
@@ -77,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     from avol.train.learner import read_run
     from avol.train.loop import train
     from avol.train.network import build_network, preset_spec
+    from avol.train.network.imagenet import load_imagenet, sha256_of
     from avol.train.parallel import join_team, leave_team
     from avol.train.sources import open_training_source, options_of
 
@@ -89,6 +102,12 @@ def run(arguments: argparse.Namespace) -> int:
         precision = "bfloat16" if device.type == "cuda" else "float32"
     training = {"recipe": recipe.name, "seed": str(arguments.seed), "precision": precision}
     training["learning_rate"] = str(recipe.learning_rate)
+    _check_system(arguments, spec, recipe)
+    if arguments.imagenet is not None:
+        training["imagenet"] = sha256_of(arguments.imagenet)
+    if arguments.box_weight:
+        training["box_weight"] = str(arguments.box_weight)
+        training["boxes"] = "cut-outs, scenes, clips" if arguments.clip_boxes else "cut-outs, scenes"
     read_run(out, spec.preset, training)  # another run in the folder shows before the work
     team = join_team(device)
     torch.manual_seed(arguments.seed)
@@ -100,11 +119,15 @@ def run(arguments: argparse.Namespace) -> int:
         device=device,
         steps=arguments.steps,
         scenes=SCENES if arguments.scenes is None else arguments.scenes,
+        clip_boxes=arguments.clip_boxes,
     )
     for note in source.notes if team.leads else ():
         print(f"avol train: {note}", file=sys.stderr)
+    network = build_network(replace(spec, training=source.training | training))
+    if arguments.imagenet is not None:
+        load_imagenet(network, arguments.imagenet)
     steps = train(
-        build_network(replace(spec, training=source.training | training)),
+        network,
         source.batch_at,
         options_of(
             recipe,
@@ -112,6 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             precision=precision,
             drawing_threads=arguments.drawing_threads,
+            box_weight=arguments.box_weight,
         ),
         out,
         anchors=source.anchors,
@@ -127,6 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     lowest = {"steps": 1, "epochs": 1, "batch": 2, "pairs_per_clip": 1, "learning_rate": 1e-9, "seed": 0}
+    lowest["box_weight"] = 0.0
     lowest |= {"scenes": 0 if arguments.data else 50, "drawing_threads": 1}
     for name, least in lowest.items():
         value = getattr(arguments, name)
@@ -146,9 +171,29 @@ def _check_data_options(arguments: argparse.Namespace) -> None:
     has_pairs = any(map(is_prepared, arguments.data))
     pointless = ("scenes",) if has_pairs else PAIR_OPTIONS
     given = [name for name in pointless if getattr(arguments, name) is not None]
+    given += ["box_weight"] * (has_pairs and arguments.box_weight > 0)  # they know of no places
     if given:
         needed = "does not go with" if has_pairs else "goes only with"
         raise argparse.ArgumentError(None, f"--{given[0].replace('_', '-')} {needed} the pairs of avol data prepare")
+
+
+def _check_system(arguments: argparse.Namespace, spec: ModelSpec, recipe: Recipe) -> None:
+    """Some systems need what others cannot use."""
+    from avol.train.network.presets import SYSTEMS
+
+    system = SYSTEMS[spec.system]
+    if system.guided and arguments.imagenet is None:
+        raise argparse.ArgumentError(None, f"--preset {spec.preset} needs --imagenet, whose network sees the objects")
+    if arguments.clip_boxes and not arguments.box_weight:
+        raise argparse.ArgumentError(None, "--clip-boxes goes only with --box-weight, which says how much they count")
+    if arguments.box_weight and system.one_cell:
+        raise argparse.ArgumentError(None, f"--box-weight does not go with --preset {spec.preset}: it has no map")
+    if not recipe.all_pairs and not system.single_pairs:
+        raise argparse.ArgumentError(
+            None,
+            f"--recipe {recipe.name} learns from single pairs, --preset {spec.preset} from a whole batch; "
+            "take --recipe avol",
+        )
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

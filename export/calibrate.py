@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from avol.export.moments import Moments
 from avol.export.ranges import Ranges
-from avol.export.towers import INPUT, LARGEST_INT8, fold_batch_norms, quantised_convs, range_names
+from avol.export.towers import INPUT, LARGEST_INT8, eight_bit_path, fold_batch_norms, range_names
 from avol.runtime.errors import AvolError
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 
 BINS = 2048
 BATCH = 8  # histc counts in float32, which is exact up to 2^24
@@ -98,7 +98,9 @@ def _divergence(counts: Counts, kept: int, levels: int) -> float:
     return float(np.sum(p[present] * np.log(p[present] / np.maximum(q[present], 1e-12))))
 
 
-def watch(network: AvolNet, moments: Moments, *, progress: Callable[[int], None] = lambda _: None) -> Histograms:
+def watch(
+    network: TwoTowerNetwork, moments: Moments, *, progress: Callable[[int], None] = lambda _: None
+) -> Histograms:
     """Histograms of all that passes through eight bits.
 
     Args:
@@ -123,7 +125,7 @@ def watch(network: AvolNet, moments: Moments, *, progress: Callable[[int], None]
     return found
 
 
-def choose_ranges(network: AvolNet, histograms: Histograms, *, method: str, source: str) -> Ranges:
+def choose_ranges(network: TwoTowerNetwork, histograms: Histograms, *, method: str, source: str) -> Ranges:
     """The ranges that a method finds in histograms; ``source`` says what was watched."""
     towers = {
         role: {name: float(f"{histogram.magnitude(method):.6g}") for name, histogram in tower.items()}
@@ -133,11 +135,18 @@ def choose_ranges(network: AvolNet, histograms: Histograms, *, method: str, sour
 
 
 def _attach(tower: nn.Module, histograms: dict[str, MagnitudeHistogram]) -> None:
-    for number, conv in enumerate(quantised_convs(tower)):
-        if number == 0:
-            conv.register_forward_pre_hook(lambda _, inputs: histograms[INPUT].add(inputs[0]))
-        # What is negative becomes zero behind the convolution, whatever eight bits make of it.
-        conv.register_forward_hook(lambda _, __, outputs, n=number: histograms[f"conv{n + 1}"].add(outputs.relu()))
+    steps, sums = eight_bit_path(tower)
+    steps[0].conv.register_forward_pre_hook(lambda _, inputs: histograms[INPUT].add(inputs[0]))
+    for step in steps:
+        histogram = histograms[step.output_name]
+        if step.is_rectified:
+            # What is negative becomes zero behind the convolution, whatever eight bits make of it.
+            step.conv.register_forward_hook(lambda _, __, outputs, h=histogram: h.add(outputs.relu()))
+        else:
+            step.conv.register_forward_hook(lambda _, __, outputs, h=histogram: h.add(outputs))
+    for name, block in sums.items():
+        if name in histograms:
+            block.register_forward_hook(lambda _, __, outputs, h=histograms[name]: h.add(outputs))
 
 
 Histograms = dict[str, dict[str, MagnitudeHistogram]]

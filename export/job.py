@@ -27,7 +27,7 @@ from avol.runtime.errors import AvolError
 from avol.runtime.plan_files import PRECISIONS
 from avol.runtime.spec import GRAPH_KEY, ModelSpec
 from avol.train.checkpoint import load_checkpoint
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 
 GATE_KEY = "avol.gate"  # in the metadata of reduced graphs: how they were judged
 CALIBRATION_FRAMES = 512
@@ -67,7 +67,7 @@ class Exported:
     """
 
     spec: ModelSpec
-    network: AvolNet
+    network: TwoTowerNetwork
     models: dict[str, onnx.ModelProto]
     files: list[Path]
     judged_on: Moments
@@ -141,7 +141,7 @@ def planned_precisions(
     return tuple(name for name in PRECISIONS if name != "int8" or has_ranges)
 
 
-def calibrate(network: AvolNet, data: Path | None, *, method: str, report: Report) -> Ranges:
+def calibrate(network: TwoTowerNetwork, data: Path | None, *, method: str, report: Report) -> Ranges:
     """Calibration ranges of a network.
 
     Args:
@@ -172,7 +172,7 @@ def judging_moments(spec: ModelSpec, data: Path | None) -> Moments:
 
 
 def _find_ranges(
-    network: AvolNet, checkpoint: Path, data: Path | None, method: str, report: Report, *, is_asked_for: bool
+    network: TwoTowerNetwork, checkpoint: Path, data: Path | None, method: str, report: Report, *, is_asked_for: bool
 ) -> Ranges | None:
     if data is not None:
         return calibrate(network, data, method=method, report=report)

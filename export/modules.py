@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from avol.export.ranges import Ranges
 from avol.export.towers import fold_batch_norms, half_tower, quantised_tower
 from avol.runtime.spec import Calibration, ModelSpec
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 
 FLOAT32_ROLES = ("spectrogram", "head")
 
@@ -68,7 +68,7 @@ class Graph:
 
 
 def model_graphs(
-    network: AvolNet, spec: ModelSpec, *, precision: str = "fp32", ranges: Ranges | None = None
+    network: TwoTowerNetwork, spec: ModelSpec, *, precision: str = "fp32", ranges: Ranges | None = None
 ) -> list[Graph]:
     """The graphs of a trained network; all take a batch of any size, the spectrogram any length as well.
 

@@ -25,7 +25,7 @@ from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import SPEC_FILE
 from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, SPEC_KEY, ModelSpec
 from avol.train.checkpoint import load_checkpoint
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 
 OPSET = 18  # the oldest that has all that is needed: devices lag behind
 LARGEST_IR_VERSION = 10
@@ -33,8 +33,8 @@ LARGEST_IR_VERSION = 10
 TENSORRT_OPERATORS = frozenset(
     {
         *("Add", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear", "Einsum", "Gemm", "Log", "MatMul", "MaxPool"),
-        *("Mul", "QuantizeLinear", "Reciprocal", "ReduceMax", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid"),
-        *("Slice", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze"),
+        *("Div", "Mul", "QuantizeLinear", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu"),
+        *("Reshape", "Shape", "Sigmoid", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze"),
     }
 )
 
@@ -59,14 +59,14 @@ def export_checkpoint(checkpoint: Path, out: Path, *, roles: tuple[str, ...] = (
     return write_files(out, {file_name(model): model.SerializeToString() for model in models}, spec)
 
 
-def exported_spec(network: AvolNet) -> ModelSpec:
+def exported_spec(network: TwoTowerNetwork) -> ModelSpec:
     """The spec that graphs of a network carry."""
     versions = {**network.spec.versions, "avol": avol.__version__, "onnx": onnx.__version__}
     return replace(network.spec, versions=versions)
 
 
 def build_models(
-    network: AvolNet,
+    network: TwoTowerNetwork,
     spec: ModelSpec,
     *,
     precision: str = "fp32",

@@ -19,7 +19,7 @@ from avol.runtime.errors import AvolError
 from avol.runtime.plan_files import PRECISIONS
 from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, SPEC_KEY, ModelSpec
 from avol.train.checkpoint import load_checkpoint
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 
 Floats = NDArray[np.float32]
 
@@ -52,7 +52,7 @@ class TorchSystem:
 
     precision = "fp32"
 
-    def __init__(self, network: AvolNet, name: str) -> None:
+    def __init__(self, network: TwoTowerNetwork, name: str) -> None:
         self.network, self.name, self.spec = round_convolutions(network), name, network.spec
 
     def grid(self, frames: NDArray[np.uint8]) -> Floats:

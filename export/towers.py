@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import TypeGuard
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.ao.quantization.fx import _decomposed as _  # noqa: F401 (registers the operators of QuantisedConv)
 
 from avol.runtime.errors import AvolError
+from avol.train.network.towers import ResidualBlock
 
 LARGEST_INT8 = 127  # -128 stays unused: symmetric, as TensorRT demands
 INPUT = "input"  # the key of the range of what goes into a tower's first convolution
@@ -107,16 +108,9 @@ class Cast(nn.Module):
 
 
 def fold_batch_norms(tower: nn.Module) -> nn.Module:
-    """A copy of a tower whose ``convs`` hold folded convolutions."""
+    """A copy of a tower in which every batch norm is folded into the convolution before it."""
     folded = copy.deepcopy(tower)
-    layers: list[nn.Module] = []
-    for layer in folded.convs:  # type: ignore[union-attr]
-        if isinstance(layer, nn.BatchNorm2d):
-            conv = layers.pop()
-            assert isinstance(conv, nn.Conv2d)
-            layer = FoldedConv(conv, layer)  # noqa: PLW2901
-        layers.append(layer)
-    folded.convs = nn.Sequential(*layers)
+    _fold_children(folded)
     return folded
 
 
@@ -126,9 +120,8 @@ def half_tower(folded: nn.Module) -> nn.Module:
     Pixels are scaled in float32 before they are rounded: in half precision, 1/127.5 alone would be off by 2e-4.
     """
     tower = copy.deepcopy(folded)
-    for name in ("convs", "embed"):
-        layers = [HalfConv(x) if _is_conv(x) else x.half() for x in getattr(tower, name)]
-        setattr(tower, name, nn.Sequential(*layers))
+    _halve_children(tower.convs)  # type: ignore[arg-type]
+    _halve_children(tower.embed)  # type: ignore[arg-type]
     tower.convs = nn.Sequential(Cast(torch.float16), *tower.convs)  # type: ignore[misc]
     tower.embed = nn.Sequential(*tower.embed, Cast(torch.float32))  # type: ignore[misc]
     return tower
@@ -151,26 +144,66 @@ def quantised_tower(folded: nn.Module, ranges: Mapping[str, float]) -> nn.Module
     names = range_names(folded)
     if sorted(ranges) != sorted(names):
         raise AvolError(f"calibration ranges: for {len(ranges)} tensors, this tower has {len(names)}; calibrate anew.")
-    number = 0
-    for part in (tower.convs, tower.embed):
-        assert isinstance(part, nn.Sequential)
-        for position, layer in enumerate(part):
-            if _is_conv(layer) and number < len(names) - 1:
-                before, behind = ranges[names[number]], ranges[names[number + 1]]
-                part[position] = QuantisedConv(layer, input_range=before, output_range=behind)
-                number += 1
+    for step in eight_bit_path(tower)[0]:
+        limits = {"input_range": ranges[step.input_name], "output_range": ranges[step.output_name]}
+        step.sequence[step.position] = QuantisedConv(step.conv, **limits)
     return tower
 
 
+@dataclass(frozen=True)
+class EightBitConv:
+    """A convolution on the eight-bit path of a tower.
+
+    Attributes:
+        sequence, position: where it is.
+        conv: itself.
+        input_name, output_name: of the tensors it takes and gives.
+        is_rectified: whether a ReLU follows, so that only what is positive of its output counts.
+    """
+
+    sequence: nn.Sequential
+    position: int
+    conv: FoldedConv | nn.Conv2d
+    input_name: str
+    output_name: str
+    is_rectified: bool
+
+
+def eight_bit_path(folded: nn.Module) -> tuple[list[EightBitConv], dict[str, ResidualBlock]]:
+    """The convolutions of a folded tower that compute in eight bits, in order, and its sums by name.
+
+    These are all but a frame tower's last one.
+    """
+    steps: list[EightBitConv] = []
+    sums: dict[str, ResidualBlock] = {}
+
+    def walk(sequence: nn.Sequential, current: str, *, is_embedding: bool = False) -> str:
+        for position, layer in enumerate(sequence):
+            if _is_conv(layer):
+                behind = sequence[position + 1] if position + 1 < len(sequence) else None
+                is_rectified = isinstance(behind, nn.ReLU)
+                if is_embedding and not is_rectified:
+                    return current
+                name = f"conv{len(steps) + 1}"
+                steps.append(EightBitConv(sequence, position, layer, current, name, is_rectified))
+                current = name
+            elif isinstance(layer, ResidualBlock):
+                walk(layer.main, current)
+                walk(layer.shortcut, current)
+                current = f"sum{len(sums) + 1}"
+                sums[current] = layer
+        return current
+
+    current = walk(folded.convs, INPUT)  # type: ignore[arg-type]
+    walk(folded.embed, current, is_embedding=True)  # type: ignore[arg-type]
+    return steps, sums
+
+
 def range_names(folded: nn.Module) -> list[str]:
-    """The tensors of a folded tower that pass through eight bits, in order: the input, and behind each convolution."""
-    return [INPUT, *(f"conv{number + 1}" for number in range(len(quantised_convs(folded))))]
-
-
-def quantised_convs(folded: nn.Module) -> list[nn.Module]:
-    """The convolutions of a folded tower that are followed by a ReLU: all but a frame tower's last one."""
-    layers = [*folded.convs, *folded.embed]  # type: ignore[misc]
-    return [layer for layer, behind in pairwise(layers) if _is_conv(layer) and isinstance(behind, nn.ReLU)]
+    """The tensors of a folded tower that pass through eight bits: the input, behind each convolution, and each sum."""
+    steps, sums = eight_bit_path(folded)
+    taken = {step.input_name for step in steps}
+    return [INPUT, *(step.output_name for step in steps), *(name for name in sums if name in taken)]
 
 
 def folded_weight(conv: FoldedConv | nn.Conv2d) -> tuple[Tensor, Tensor]:
@@ -183,6 +216,35 @@ def folded_weight(conv: FoldedConv | nn.Conv2d) -> tuple[Tensor, Tensor]:
 def _stride_and_padding(conv: FoldedConv | nn.Conv2d) -> tuple[tuple[int, ...], tuple[int, ...]]:
     assert not isinstance(conv.padding, str)
     return tuple(conv.stride), tuple(conv.padding)
+
+
+def _fold_children(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        _fold_children(child)
+        if isinstance(child, nn.Sequential):
+            setattr(module, name, _folded(child))
+
+
+def _folded(sequence: nn.Sequential) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for layer in sequence:
+        if isinstance(layer, nn.BatchNorm2d):
+            conv = layers.pop()
+            assert isinstance(conv, nn.Conv2d)
+            layers.append(FoldedConv(conv, layer))
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers)
+
+
+def _halve_children(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if _is_conv(child):
+            setattr(module, name, HalfConv(child))
+        elif isinstance(child, nn.Linear):
+            child.half()
+        else:
+            _halve_children(child)
 
 
 def _is_conv(layer: nn.Module) -> TypeGuard[FoldedConv | nn.Conv2d]:

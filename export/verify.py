@@ -17,7 +17,7 @@ from avol.runtime.backends.contract import TENSORS
 from avol.runtime.errors import AvolError
 from avol.runtime.spec import ModelSpec
 from avol.train.checkpoint import load_checkpoint
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 
 LARGEST_DIFFERENCE = 1e-4  # of outputs whose magnitude is of the order of one to ten
 BATCH = 3  # not the size that was traced
@@ -40,7 +40,9 @@ def compare_with_network(checkpoint: Path, folder: Path, *, seed: int = 0) -> di
     return largest_differences(load_checkpoint(checkpoint), graphs, seed=seed)
 
 
-def largest_differences(network: AvolNet, graphs: Mapping[str, Path | bytes], *, seed: int = 0) -> dict[str, float]:
+def largest_differences(
+    network: TwoTowerNetwork, graphs: Mapping[str, Path | bytes], *, seed: int = 0
+) -> dict[str, float]:
     """The same of float32 graphs by role: files, or serialised."""
     network = round_convolutions(network)
     inputs = example_inputs(network, network.spec, seed=seed)
@@ -57,7 +59,7 @@ def largest_differences(network: AvolNet, graphs: Mapping[str, Path | bytes], *,
     return differences
 
 
-def require_equal(network: AvolNet, graphs: Mapping[str, bytes]) -> None:
+def require_equal(network: TwoTowerNetwork, graphs: Mapping[str, bytes]) -> None:
     """See to it that float32 graphs compute what the network computes.
 
     Args:
@@ -75,17 +77,17 @@ def require_equal(network: AvolNet, graphs: Mapping[str, bytes]) -> None:
         )
 
 
-def round_convolutions(network: AvolNet) -> AvolNet:
+def round_convolutions(network: TwoTowerNetwork) -> TwoTowerNetwork:
     """The network with convolution weights as half precision holds them, which is how graphs and checkpoints ship."""
     rounded = copy.deepcopy(network)
     for tower in (rounded.frame_tower, rounded.audio_tower):
-        for layer in tower.convs:
-            if isinstance(layer, nn.Conv2d):
+        for layer in tower.modules():
+            if isinstance(layer, nn.Conv2d) and layer.bias is None:  # a batch norm follows
                 layer.weight.data = layer.weight.data.half().float()
     return rounded
 
 
-def _run_network(network: AvolNet, role: str, tensors: dict[str, Tensor]) -> list[Tensor]:
+def _run_network(network: TwoTowerNetwork, role: str, tensors: dict[str, Tensor]) -> list[Tensor]:
     """What a graph should give, from the network as it was trained: batch norms and all."""
     calibration = network.spec.calibration
     if role == "spectrogram":
@@ -101,7 +103,7 @@ def _run_network(network: AvolNet, role: str, tensors: dict[str, Tensor]) -> lis
     return [probabilities, probabilities.amax(dim=(1, 2))]
 
 
-def example_inputs(network: AvolNet, spec: ModelSpec, *, seed: int) -> dict[str, NDArray[Any]]:
+def example_inputs(network: TwoTowerNetwork, spec: ModelSpec, *, seed: int) -> dict[str, NDArray[Any]]:
     """A value for every tensor that a graph takes: noise pictures, tones in noise, and what the towers make of them."""
     rng = np.random.default_rng(seed)
     sound = spec.spectrogram

@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -55,7 +54,7 @@ class AtomicOutput:
             raise AvolError(f"{path}: exists and is not a regular file. Choose another name.")
         if not os.access(directory, os.W_OK | os.X_OK):
             raise AvolError(f"{path}: the directory {directory} is not writable. Choose another one.")
-        token = secrets.token_hex(TOKEN_LETTERS // 2)
+        token = os.urandom(TOKEN_LETTERS // 2).hex()  # the module secrets takes 6 ms to import
         self.temporary = directory / _hidden_name(self._target, token)
         # Holds what had the name until all have theirs. Its name is no orphan's: after a kill it may be all there is.
         self._earlier = directory / _hidden_name(self._target, token, kind="earlier")

@@ -20,13 +20,18 @@ GRAPH_KEY = "avol.graph"  # the key under which ONNX metadata hold the graph's r
 PRECISION_KEY = "avol.precision"  # the same for what its towers compute in; float32 where it is missing
 
 
+LOG_POWER, WAVEFORM = "log-power", "waveform"
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpectrogramSpec:
-    """How samples become columns of log-power: everything an implementation must agree on.
+    """How samples become columns: everything an implementation must agree on.
 
-    A column covers ``window_samples`` Hann-weighted samples; column ``k`` starts at sample ``k * hop_samples``. Row
-    ``r`` is the mean power of FFT bins ``first_bin + r * bins_per_row`` and following; a value is
-    ``(log(power + power_floor) - log_mean) / log_scale``.
+    Of kind ``waveform``, a column is ``hop_samples`` samples as they are, one in each row.
+
+    Of kind ``log-power``, a column covers ``window_samples`` Hann-weighted samples; column ``k`` starts at sample
+    ``k * hop_samples``. Row ``r`` is the mean power of FFT bins ``first_bin + r * bins_per_row`` and following; a value
+    is ``(log(power + power_floor) - log_mean) / log_scale``.
     """
 
     sample_rate_hz: int
@@ -40,8 +45,13 @@ class SpectrogramSpec:
     power_floor: float
     log_mean: float
     log_scale: float
+    kind: str = LOG_POWER
 
     def __post_init__(self) -> None:
+        if self.kind not in {LOG_POWER, WAVEFORM}:
+            raise ValueError(f"the kind of sound is {self.kind!r}, allowed are {LOG_POWER!r} and {WAVEFORM!r}")
+        if self.kind == WAVEFORM and not self.rows == self.window_samples == self.hop_samples:
+            raise ValueError("a waveform has as many rows as its columns have samples, and each sample once")
         _require_positive(self, "sample_rate_hz", "window_samples", "fft_samples", "hop_samples", "bins_per_row")
         _require_positive(self, "rows", "columns", "power_floor", "log_scale")
         if not 0 <= self.first_bin <= self.fft_samples // 2 + 1 - self.rows * self.bins_per_row:
@@ -123,7 +133,10 @@ class ModelSpec:
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The spec as JSON text with sorted keys, so that equal specs are equal texts."""
-        return json.dumps(dataclasses.asdict(self), indent=indent, sort_keys=True)
+        values = dataclasses.asdict(self)
+        if values["spectrogram"]["kind"] == LOG_POWER:  # what files said before there was another
+            del values["spectrogram"]["kind"]
+        return json.dumps(values, indent=indent, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, *, origin: str | Path) -> ModelSpec:
@@ -138,6 +151,8 @@ class ModelSpec:
                 raise ValueError("it is not a JSON object")
             if values.get("format") != FORMAT:
                 raise ValueError(f"its format is {values.get('format')!r}, this version of avol reads {FORMAT!r}")
+            if isinstance(values.get("spectrogram"), dict):
+                values["spectrogram"].setdefault("kind", LOG_POWER)
             values["spectrogram"] = _build(SpectrogramSpec, values.get("spectrogram"))
             values["calibration"] = _build(Calibration, values.get("calibration"))
             return _build(cls, values)

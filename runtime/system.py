@@ -15,8 +15,8 @@ from avol.runtime.spec import ModelSpec
 from avol.runtime.track import RunningSpectrogram, Track
 
 # Names in the spec. What they have in common: two towers, and a head in which a grid and a vector meet.
-SYSTEMS = ("avol-net", "ave-net")
-SYSTEMS_WITHOUT_MAP = ("ave-net",)  # their grid is one cell: they tell whether, not where
+SYSTEMS = ("avol-net", "ave-net", "l3-net", "ez-vsl", "ez-vsl-guided", "attention", "sound-net")
+SYSTEMS_WITHOUT_MAP = ("ave-net", "l3-net")  # their grid is one cell: they tell whether, not where
 
 
 def tells_where(spec: ModelSpec) -> bool:

@@ -19,13 +19,13 @@ from safetensors.torch import load_file, save_file
 from avol.runtime.errors import AvolError
 from avol.runtime.spec import SPEC_KEY, Calibration
 from avol.train.checkpoint import load_checkpoint, read_checkpoint_spec, save_checkpoint
-from avol.train.network import AvolNet, build_network, preset_spec
+from avol.train.network import TwoTowerNetwork, build_network, preset_spec
 
 PRESET = "avol-128-half-width"
 
 
 @pytest.fixture(scope="module")
-def network() -> AvolNet:
+def network() -> TwoTowerNetwork:
     torch.manual_seed(0)
     network = build_network(preset_spec(PRESET))
     for module in network.modules():  # statistics that no fresh network has
@@ -40,7 +40,7 @@ def network() -> AvolNet:
 
 
 @pytest.fixture
-def checkpoint(network: AvolNet, tmp_path: Path) -> Path:
+def checkpoint(network: TwoTowerNetwork, tmp_path: Path) -> Path:
     save_checkpoint(network, network.spec, tmp_path / "c.safetensors")
     return tmp_path / "c.safetensors"
 
@@ -64,7 +64,7 @@ def assert_refused(path: Path, *words: str) -> None:
         assert word in message
 
 
-def test_float32_comes_back_bit_for_bit(network: AvolNet, tmp_path: Path) -> None:
+def test_float32_comes_back_bit_for_bit(network: TwoTowerNetwork, tmp_path: Path) -> None:
     spec = replace(network.spec, threshold=0.4, calibration=Calibration(scale=2.0, bias=-1.0), training={"steps": "7"})
     stored = save_checkpoint(network, spec, tmp_path / "c.safetensors")
     loaded = load_checkpoint(tmp_path / "c.safetensors")
@@ -76,7 +76,7 @@ def test_float32_comes_back_bit_for_bit(network: AvolNet, tmp_path: Path) -> Non
     assert not any(module.training for module in loaded.modules())
 
 
-def test_half_stores_rounded_weights_under_their_own_hash(network: AvolNet, tmp_path: Path) -> None:
+def test_half_stores_rounded_weights_under_their_own_hash(network: TwoTowerNetwork, tmp_path: Path) -> None:
     full, half, again = (tmp_path / name for name in ("full", "half", "again"))
     full_spec = save_checkpoint(network, network.spec, full)
     half_spec = save_checkpoint(network, network.spec, half, half=True)
@@ -91,7 +91,7 @@ def test_half_stores_rounded_weights_under_their_own_hash(network: AvolNet, tmp_
     assert save_checkpoint(loaded, network.spec, again).weights_sha256 == half_spec.weights_sha256
 
 
-def test_hash_follows_weights_and_not_the_spec(network: AvolNet, tmp_path: Path) -> None:
+def test_hash_follows_weights_and_not_the_spec(network: TwoTowerNetwork, tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     first = save_checkpoint(network, network.spec, path).weights_sha256
     assert save_checkpoint(network, replace(network.spec, name="other"), path).weights_sha256 == first
@@ -101,7 +101,7 @@ def test_hash_follows_weights_and_not_the_spec(network: AvolNet, tmp_path: Path)
     assert save_checkpoint(changed, network.spec, path).weights_sha256 != first
 
 
-def test_weights_too_large_for_half_are_refused(network: AvolNet, tmp_path: Path) -> None:
+def test_weights_too_large_for_half_are_refused(network: TwoTowerNetwork, tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     changed = build_network(network.spec)
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_weights_too_large_for_half_are_refused(network: AvolNet, tmp_path: Path
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
-def test_file_mode_follows_the_umask(network: AvolNet, tmp_path: Path, umask: int) -> None:
+def test_file_mode_follows_the_umask(network: TwoTowerNetwork, tmp_path: Path, umask: int) -> None:
     previous = os.umask(umask)
     try:
         save_checkpoint(network, network.spec, tmp_path / "c.safetensors")
@@ -123,7 +123,7 @@ def test_file_mode_follows_the_umask(network: AvolNet, tmp_path: Path, umask: in
     assert stat.S_IMODE((tmp_path / "c.safetensors").stat().st_mode) == 0o666 & ~umask
 
 
-def test_spec_is_read_without_the_weights(checkpoint: Path, network: AvolNet) -> None:
+def test_spec_is_read_without_the_weights(checkpoint: Path, network: TwoTowerNetwork) -> None:
     spec = read_checkpoint_spec(checkpoint)
     assert replace(spec, weights_sha256="") == network.spec
 
@@ -165,23 +165,23 @@ def test_tampered_weights(checkpoint: Path) -> None:
     assert_refused(checkpoint, "not those the spec was written with")
 
 
-def test_unknown_preset(network: AvolNet, checkpoint: Path) -> None:
+def test_unknown_preset(network: TwoTowerNetwork, checkpoint: Path) -> None:
     save_checkpoint(network, replace(network.spec, preset="avol-9000"), checkpoint)
     assert_refused(checkpoint, "avol-9000", "no such preset", PRESET)
 
 
-def test_sizes_that_the_preset_does_not_have(network: AvolNet, checkpoint: Path) -> None:
+def test_sizes_that_the_preset_does_not_have(network: TwoTowerNetwork, checkpoint: Path) -> None:
     save_checkpoint(network, replace(network.spec, frame_height=256), checkpoint)
     assert_refused(checkpoint, "frame_height", PRESET)
 
 
-def test_weights_of_another_preset(network: AvolNet, checkpoint: Path) -> None:
+def test_weights_of_another_preset(network: TwoTowerNetwork, checkpoint: Path) -> None:
     save_checkpoint(network, replace(network.spec, preset="avol-128"), checkpoint)
     assert_refused(checkpoint, "do not fit preset avol-128")
 
 
 @pytest.mark.parametrize("in_the_way", ["folder", "missing folder"])
-def test_unwritable_target(network: AvolNet, tmp_path: Path, in_the_way: str) -> None:
+def test_unwritable_target(network: TwoTowerNetwork, tmp_path: Path, in_the_way: str) -> None:
     path = tmp_path / "runs" / "c.safetensors"
     if in_the_way == "folder":
         path.mkdir(parents=True)

@@ -21,7 +21,7 @@ from avol.runtime.model_folder import bundled_model_folder
 from avol.runtime.sound_windows import hop_in_samples, read_windows, sound_windows
 from avol.train.checkpoint import load_checkpoint
 from avol.train.embedder import LAYERS, sound_arrays, sound_vectors
-from avol.train.network import preset_spec
+from avol.train.network import build_network, preset_spec
 from material_factory import RATE, tone, write_sound
 from media_factory import AudioTrack, VideoTrack, numbered_picture, write_media, write_picture
 
@@ -181,6 +181,16 @@ def test_layers_are_what_they_say() -> None:
         sound_vectors(network, samples, "last")
     many = np.repeat(samples.numpy(), 70, axis=0)
     assert sound_arrays(network, many).shape == (70, SIZE)
+
+
+@pytest.mark.parametrize(
+    "preset", ["ave-net-128-half-width", "l3-net-128-half-width", "ez-vsl-128-half-width", "sound-net-128-half-width"]
+)
+def test_every_system_has_both_layers(preset: str) -> None:
+    network = build_network(preset_spec(preset)).eval()
+    samples = 0.3 * tone("banjo", 1.1)[None, : network.spec.spectrogram.clip_samples]
+    assert sound_arrays(network, samples).shape == (1, network.spec.embedding_size)
+    assert sound_arrays(network, samples, "pooled").shape == (1, 256)
 
 
 def test_a_short_sound_is_padded_and_said_so(media: Path, capsys: pytest.CaptureFixture[str]) -> None:

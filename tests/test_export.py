@@ -36,7 +36,7 @@ from avol.runtime.onnx_backend import GRAPHS, OnnxBackend
 from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, SPEC_KEY, Calibration, ModelSpec
 from avol.runtime.system import AvolNetSystem
 from avol.train.checkpoint import load_checkpoint, save_checkpoint
-from avol.train.network import AvolNet, build_network, preset_spec
+from avol.train.network import TwoTowerNetwork, build_network, preset_spec
 from engine_graphs import needs_rtx
 
 PRESET = "avol-128-half-width"
@@ -48,7 +48,7 @@ CALIBRATION = Calibration(scale=1.7, bias=-0.4)
 Arrays = dict[str, NDArray[Any]]
 
 
-def lively_network(preset: str = PRESET) -> AvolNet:
+def lively_network(preset: str = PRESET) -> TwoTowerNetwork:
     """An untrained network whose statistics and outputs are of the size that training gives them."""
     torch.manual_seed(0)
     network = build_network(preset_spec(preset))
@@ -93,7 +93,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def network(exported: Path) -> AvolNet:
+def network(exported: Path) -> TwoTowerNetwork:
     return load_checkpoint(exported / "checkpoint.safetensors")
 
 
@@ -108,7 +108,7 @@ def infer(folder: Path, role: str, **inputs: NDArray[Any]) -> list[NDArray[np.fl
     return outputs
 
 
-def network_values(network: AvolNet, inputs: Arrays) -> Arrays:
+def network_values(network: TwoTowerNetwork, inputs: Arrays) -> Arrays:
     """What the network itself, batch norms and all, makes of pictures and samples."""
     with torch.no_grad():
         columns = network.spectrogram(torch.from_numpy(inputs["samples"]))
@@ -127,7 +127,7 @@ def difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
 
 
 @pytest.mark.parametrize("count", [1, 3, 32])
-def test_every_graph_is_the_network(exported: Path, network: AvolNet, count: int) -> None:
+def test_every_graph_is_the_network(exported: Path, network: TwoTowerNetwork, count: int) -> None:
     inputs = example(network.spec, count, seed=count)
     expected = inputs | network_values(network, inputs)
     assert np.abs(expected["grid"]).max() > 0.05  # the comparison is not of zeros
@@ -141,7 +141,7 @@ def test_every_graph_is_the_network(exported: Path, network: AvolNet, count: int
             assert difference(value, expected[name]) <= largest, (role, name)
 
 
-def test_pair_is_the_composition_of_the_four(exported: Path, network: AvolNet) -> None:
+def test_pair_is_the_composition_of_the_four(exported: Path, network: TwoTowerNetwork) -> None:
     inputs = example(network.spec, 3, seed=9)
     whole, score = infer(exported, "pair", **inputs)
     (grid,) = infer(exported, "frame", frames=inputs["frames"])
@@ -154,7 +154,7 @@ def test_pair_is_the_composition_of_the_four(exported: Path, network: AvolNet) -
     assert np.array_equal(score, whole.max(axis=(1, 2)))
 
 
-def test_results_do_not_depend_on_the_batch(exported: Path, network: AvolNet) -> None:
+def test_results_do_not_depend_on_the_batch(exported: Path, network: TwoTowerNetwork) -> None:
     inputs = example(network.spec, 5)
     together = infer(exported, "pair", **inputs)[0]
     alone = [infer(exported, "pair", **{name: value[n : n + 1] for name, value in inputs.items()})[0] for n in range(5)]
@@ -162,7 +162,7 @@ def test_results_do_not_depend_on_the_batch(exported: Path, network: AvolNet) ->
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 7.3])
-def test_spectrogram_takes_any_length(exported: Path, network: AvolNet, seconds: float) -> None:
+def test_spectrogram_takes_any_length(exported: Path, network: TwoTowerNetwork, seconds: float) -> None:
     count = round(seconds * network.spec.spectrogram.sample_rate_hz)
     samples = np.random.default_rng(0).standard_normal((2, count)).astype(np.float32) * 0.1
     (columns,) = infer(exported, "spectrogram", samples=samples)
@@ -171,7 +171,7 @@ def test_spectrogram_takes_any_length(exported: Path, network: AvolNet, seconds:
     assert difference(columns, expected) <= LARGEST_DIFFERENCE_OF_COLUMNS
 
 
-def test_hostile_inputs_give_probabilities(exported: Path, network: AvolNet) -> None:
+def test_hostile_inputs_give_probabilities(exported: Path, network: TwoTowerNetwork) -> None:
     frames = np.stack([np.zeros((128, 128, 3)), np.full((128, 128, 3), 255)]).astype(np.uint8)
     samples = np.zeros((2, network.spec.spectrogram.clip_samples), np.float32)
     samples[1, ::2], samples[1, 1::2] = 1.0, -1.0
@@ -208,7 +208,7 @@ def test_float32_checkpoint_loses_only_the_rounding_to_half(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_file_is_what_devices_read(exported: Path, network: AvolNet, role: str) -> None:
+def test_file_is_what_devices_read(exported: Path, network: TwoTowerNetwork, role: str) -> None:
     path = exported / f"{role}.onnx"
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
@@ -237,7 +237,7 @@ def test_file_says_nothing_of_the_machine(exported: Path, role: str) -> None:
         assert trace not in data, trace
 
 
-def test_weights_are_stored_in_half(exported: Path, network: AvolNet) -> None:
+def test_weights_are_stored_in_half(exported: Path, network: TwoTowerNetwork) -> None:
     for role, tower in (("frame", network.frame_tower), ("audio", network.audio_tower)):
         weights = sum(parameter.numel() for parameter in tower.parameters())
         size = (exported / f"{role}.onnx").stat().st_size
@@ -248,7 +248,7 @@ def test_weights_are_stored_in_half(exported: Path, network: AvolNet) -> None:
         assert onnx.TensorProto.FLOAT16 in types
 
 
-def test_runtime_opens_what_was_exported(exported: Path, network: AvolNet) -> None:
+def test_runtime_opens_what_was_exported(exported: Path, network: TwoTowerNetwork) -> None:
     inputs = example(network.spec, 2)
     with OnnxBackend(exported) as backend:
         found = AvolNetSystem(backend).localise_samples(inputs["frames"], inputs["samples"])
@@ -266,7 +266,7 @@ def test_export_changes_no_weight_and_is_repeatable(exported: Path, tmp_path: Pa
         assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((exported / path.name).stat().st_mode)
 
 
-def test_modules_leave_the_network_alone(network: AvolNet) -> None:
+def test_modules_leave_the_network_alone(network: TwoTowerNetwork) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     graphs = model_graphs(network, network.spec)
     assert [graph.role for graph in graphs] == list(ROLES)

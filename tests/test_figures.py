@@ -31,11 +31,11 @@ from avol.train.figures.receptive_field import effective_field, scene_pictures
 from avol.train.figures.trace import receptive_field, trace_network
 from avol.train.figures.variants import draw_variants, final_value, mean_and_interval, read_variant
 from avol.train.figures.weights import colour_kernels, first_kernels, mosaic, signed_kernels
-from avol.train.network import PRESETS, AvolNet, build_network, preset_spec
+from avol.train.network import TwoTowerNetwork, build_network, preset_spec
 
 
 @pytest.fixture(scope="module")
-def network() -> AvolNet:
+def network() -> TwoTowerNetwork:
     """The bundled network."""
     return open_network(None)
 
@@ -114,7 +114,13 @@ def test_tracing_leaves_the_network_as_it_was(training: bool) -> None:
     assert not any(module._forward_hooks for module in network.modules())
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "preset",
+    [
+        *("avol-128", "avol-128-half-depth", "avol-224", "ave-net-128", "l3-net-128-half-width"),
+        *("attention-128-half-width", "ez-vsl-128-half-width", "ez-vsl-224-guided"),
+    ],
+)
 def test_every_layer_is_drawn_with_its_shape_and_to_scale(preset: str) -> None:
     network = build_network(preset_spec(preset)).eval()
     traced = trace_network(network)
@@ -135,6 +141,11 @@ def test_every_layer_is_drawn_with_its_shape_and_to_scale(preset: str) -> None:
     faces = {patch.get_gid() for patch in axes.patches}
     assert {f"layer-{n}" for n in range(max(len(traced.frame_layers), len(traced.audio_layers)) + 1)} <= faces
     assert f"map {traced.map_shape[0]}\N{MULTIPLICATION SIGN}{traced.map_shape[1]}\n(enlarged)" in drawn
+
+
+def test_a_network_that_hears_the_waveform_is_not_drawn() -> None:
+    with pytest.raises(AvolError, match="hears the waveform"):
+        draw_network(build_network(preset_spec("sound-net-128-half-width")), trained=False)
 
 
 # The receptive field
@@ -193,7 +204,7 @@ def test_no_gradient_lies_outside_of_the_receptive_field() -> None:
     assert found.sum() == pytest.approx(1.0)
 
 
-def test_the_square_of_half_the_gradient_holds_half_of_it(network: AvolNet) -> None:
+def test_the_square_of_half_the_gradient_holds_half_of_it(network: TwoTowerNetwork) -> None:
     found = effective_field(network, scene_pictures(128, 128, 3), (4, 4))
     (row, column), half = found.middle, found.half_side // 2
 
@@ -369,7 +380,7 @@ def test_runs_named_twice_or_not_at_all_are_a_mistake(
 # Weights, heat, moments
 
 
-def test_kernels_are_those_of_the_first_layers(network: AvolNet) -> None:
+def test_kernels_are_those_of_the_first_layers(network: TwoTowerNetwork) -> None:
     frame, audio = first_kernels(network.frame_tower), first_kernels(network.audio_tower)
     assert (frame.shape, audio.shape) == ((32, 3, 3, 3), (32, 1, 3, 3))
     stored = network.frame_tower.convs[0].weight.detach().numpy()

@@ -14,7 +14,7 @@ from avol.train.data.batch import seeded
 from avol.train.data.scene_pool import SceneMoment, ScenePool, scene_moments
 from avol.train.loop import train
 from avol.train.metrics import peak_position, point_in_boxes
-from avol.train.network import AvolNet, build_network, preset_spec
+from avol.train.network import TwoTowerNetwork, build_network, preset_spec
 from avol.train.recipes import TrainingOptions
 from avol.train.scenes import KINDS
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 class Exam:
     """Moments of scenes with three objects and more that training has not seen, and maps of them."""
 
-    network: AvolNet
+    network: TwoTowerNetwork
     moments: list[SceneMoment]
     own: np.ndarray  # map logits with the picture's own sound
     shuffled: np.ndarray  # with the sound of another scene
@@ -65,7 +65,7 @@ def _first(moments: list[SceneMoment], wanted) -> SceneMoment:  # noqa: ANN001
     return next(moment for moment in moments if wanted(moment))
 
 
-def _maps(network: AvolNet, seen: list[SceneMoment], heard: list[SceneMoment]) -> np.ndarray:
+def _maps(network: TwoTowerNetwork, seen: list[SceneMoment], heard: list[SceneMoment]) -> np.ndarray:
     frames = torch.from_numpy(np.stack([moment.frame for moment in seen]))
     samples = torch.from_numpy(np.stack([moment.samples for moment in heard]))
     with torch.no_grad():

@@ -26,7 +26,8 @@ from avol.train.checkpoint import load_checkpoint, read_checkpoint_spec, save_ch
 from avol.train.data.batch import Batch, BatchAt, TensorBatch, seeded
 from avol.train.learner import Learner, StepResult
 from avol.train.loop import train
-from avol.train.network import AvolNet, preset_spec
+from avol.train.network import TwoTowerNetwork, preset_spec
+from avol.train.network.avol_net import AvolNet
 from avol.train.recipes import TrainingOptions, learning_rate_at
 from avol.train.run_log import Meter
 from avol.train.validation import ValidationAnswers
@@ -74,13 +75,15 @@ def batch_at(seed: int) -> BatchAt:
     return seeded(draw, seed, torch.device("cpu"))
 
 
-def small_network(seed: int = 0) -> AvolNet:
+def small_network(seed: int = 0) -> TwoTowerNetwork:
     """An eighth of the width: steps of a few hundredths of a second."""
     torch.manual_seed(seed)
     return AvolNet(SPEC, width=0.125)
 
 
-def run(out: Path, options: TrainingOptions = OPTIONS, *, network: AvolNet | None = None, stop_at: int = -1) -> AvolNet:
+def run(
+    out: Path, options: TrainingOptions = OPTIONS, *, network: TwoTowerNetwork | None = None, stop_at: int = -1
+) -> TwoTowerNetwork:
     """Train a small network with anchors; ``stop_at`` breaks off when that step's batch is asked for."""
     network = network or small_network()
     torch.manual_seed(1)
@@ -368,7 +371,7 @@ def test_seed_decides_the_batches(tmp_path: Path) -> None:
     assert not torch.equal(first.head.scale, other.head.scale)
 
 
-def spoil_at(step: int, network: AvolNet, where: str) -> None:
+def spoil_at(step: int, network: TwoTowerNetwork, where: str) -> None:
     """Make the loss or the gradient of one step not a number."""
     made = 0
 
@@ -399,7 +402,7 @@ def test_not_a_number_leaves_the_last_good_checkpoint(tmp_path: Path, where: str
     assert all(torch.isfinite(tensor).all() for tensor in network.state_dict().values())
 
 
-def assert_refused(out: Path, *words: str, network: AvolNet | None = None) -> None:
+def assert_refused(out: Path, *words: str, network: TwoTowerNetwork | None = None) -> None:
     with pytest.raises(AvolError) as caught:
         run(out, network=network)
     assert "\n" not in str(caught.value)

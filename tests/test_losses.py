@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from avol.train.anchors import ClassAnchors
-from avol.train.losses import balanced_cross_entropy, correspondence_loss, mean_log_exp
-from avol.train.network.avol_net import Head
+from avol.train.losses import (
+    balanced_cross_entropy,
+    box_loss,
+    contrastive_loss,
+    correspondence_loss,
+    mean_log_exp,
+    triplet_loss,
+)
+from avol.train.network.heads import ScalarProductHead
 
 
 def flat_maps(logits: list[list[float]], cells: int = 1) -> Tensor:
@@ -176,7 +183,7 @@ def test_logits_of_unknown_pairs_are_all_one(seed: int, value: float) -> None:
 def test_anchors_draw_both_towers_to_one_class_vector() -> None:
     """Steps on the anchors' loss alone: pictures and sounds of a class meet without ever having met."""
     torch.manual_seed(0)
-    anchors, head = ClassAnchors(3, 8), Head()
+    anchors, head = ClassAnchors(3, 8), ScalarProductHead()
     grid, vector = torch.randn(3, 8, 2, 2, requires_grad=True), torch.randn(3, 8, requires_grad=True)
     own = torch.eye(3, dtype=torch.bool), torch.ones(3, 3, dtype=torch.bool)
     optimizer = torch.optim.Adam([grid, vector, *anchors.parameters()], lr=0.1)
@@ -195,8 +202,66 @@ def test_anchors_of_other_sizes_than_the_batch() -> None:
     anchors = ClassAnchors(7, 8)
     seen = torch.rand(5, 7) < 0.3, torch.rand(5, 7) < 0.8
     heard = torch.rand(4, 7) < 0.3, torch.rand(4, 7) < 0.8
-    loss = anchors.loss(Head(), torch.randn(5, 8, 2, 2), torch.randn(4, 8), seen, heard)
+    loss = anchors.loss(ScalarProductHead(), torch.randn(5, 8, 2, 2), torch.randn(4, 8), seen, heard)
     loss.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(loss)
     assert anchors.vectors.grad is not None
     assert torch.isfinite(anchors.vectors.grad).all()
+
+
+def maps_of(scores: list[list[float]]) -> torch.Tensor:
+    """Map logits ``N x M x 1 x 2`` whose maximum is the score, beside a cell that is far below it."""
+    values = torch.tensor(scores)[:, :, None, None]
+    return torch.cat([values, values - 50.0], dim=3)
+
+
+def test_contrastive_loss_by_hand() -> None:
+    """Two pictures, two sounds: each softmax has one right and one wrong answer, e.g. log(1 + e^-2) in row one."""
+    maps, matches = maps_of([[2.0, 0.0], [1.0, 4.0]]), torch.eye(2, dtype=torch.bool)
+    rows = [math.log1p(math.exp(-2.0)), math.log1p(math.exp(-3.0))]
+    columns = [math.log1p(math.exp(-1.0)), math.log1p(math.exp(-4.0))]
+    found = contrastive_loss(maps, matches, known=torch.ones_like(matches))
+    assert found.item() == pytest.approx((sum(rows) + sum(columns)) / 4, abs=1e-5)
+
+
+def test_triplet_loss_by_hand() -> None:
+    """The first picture has one triplet, the second two true sounds and one false; the third none that is known."""
+    maps = maps_of([[1.0, 0.0, 3.0], [0.0, 2.0, 1.0], [5.0, 5.0, 5.0]])
+    matches = torch.tensor([[True, False, False], [True, True, False], [True, False, False]])
+    known = torch.tensor([[True, True, False], [True, True, True], [False, True, True]])
+
+    def ratio(true_score: float, false_score: float) -> float:
+        return 2 / (1 + math.exp(true_score - false_score)) ** 2
+
+    expected = (ratio(1, 0) + (ratio(0, 1) + ratio(2, 1)) / 2) / 2
+    assert triplet_loss(maps, matches, known=known).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [contrastive_loss, triplet_loss])
+def test_losses_of_whole_batches_do_not_mind_a_constant_or_a_batch_without_false_pairs(loss) -> None:  # noqa: ANN001
+    maps, matches = torch.randn(4, 4, 2, 2), torch.eye(4, dtype=torch.bool)
+    everything = torch.ones_like(matches)
+    assert loss(maps + 7.0, matches, known=everything).item() == pytest.approx(
+        loss(maps, matches, known=everything).item(), abs=1e-5
+    )
+    maps.requires_grad_()
+    nothing = loss(maps, everything, known=everything)
+    nothing.backward()
+    assert nothing.item() == 0.0
+    assert maps.grad is not None
+    assert torch.isfinite(maps.grad).all()
+
+
+def test_box_loss_by_hand() -> None:
+    """Half of the attention on the box of the first map, of equal cells a quarter each; the second knows of no box."""
+    maps = torch.zeros(2, 2, 2)
+    sources = torch.zeros(2, 2, 2)
+    sources[0, 0, 0], sources[0, 0, 1] = 1.0, 0.5
+    assert box_loss(maps, sources).item() == pytest.approx(math.log(4), abs=1e-6)
+    assert box_loss(maps + 3.0, sources).item() == pytest.approx(math.log(4), abs=1e-5)
+    maps[0, 0, 0] = 2.0
+    peak = 2.0 - math.log(math.exp(2.0) + 3)
+    other = 0.0 - math.log(math.exp(2.0) + 3)
+    assert box_loss(maps, sources).item() == pytest.approx(-(peak + 0.5 * other) / 1.5, abs=1e-5)
+    assert box_loss(maps[:0], sources[:0]).item() == 0.0
+    assert box_loss(maps, torch.zeros_like(sources)).item() == 0.0

@@ -36,7 +36,7 @@ from avol.export.ranges import Ranges
 from avol.export.towers import fold_batch_norms, half_tower, quantised_tower, range_names
 from avol.runtime.errors import AvolError
 from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, SPEC_KEY, ModelSpec
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 from tiny_model import example_moments, tiny_network, tiny_preset
 
 ROLES = ("audio", "frame", "pair")
@@ -49,7 +49,7 @@ LARGEST_TO_TORCH_INT8 = 0.05  # the same eight bits in torch: a value on the edg
 class Built:
     """The tiny network with its graphs by precision and role."""
 
-    network: AvolNet
+    network: TwoTowerNetwork
     ranges: Ranges
     models: dict[tuple[str, str], onnx.ModelProto]
     sessions: dict[tuple[str, str], onnxruntime.InferenceSession]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from avol.export.moments import Moments
 from avol.runtime.spec import Calibration, ModelSpec
 from avol.train.checkpoint import save_checkpoint
-from avol.train.network import PRESETS, AvolNet, build_network, preset_spec
+from avol.train.network import PRESETS, TwoTowerNetwork, build_network, preset_spec
 
 PRESET = "tiny-for-tests"
 
@@ -28,7 +28,7 @@ def tiny_preset() -> Iterator[None]:
         yield
 
 
-def tiny_network(seed: int = 0) -> AvolNet:
+def tiny_network(seed: int = 0) -> TwoTowerNetwork:
     """An untrained network whose scores reach its threshold for about half of :func:`example_moments`."""
     torch.manual_seed(seed)
     network = build_network(preset_spec(PRESET))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avol.train.losses import correspondence_loss
-from avol.train.network.avol_net import Head
+from avol.train.network.heads import Head
 
 
 class ClassAnchors(nn.Module):

@@ -14,10 +14,10 @@ from torch import Tensor
 from avol.runtime.atomic import AtomicOutput, write_error
 from avol.runtime.errors import AvolError
 from avol.runtime.spec import SPEC_KEY, ModelSpec
-from avol.train.network import AvolNet, build_network
+from avol.train.network import TwoTowerNetwork, build_network
 
 
-def save_checkpoint(network: AvolNet, spec: ModelSpec, path: Path, *, half: bool = False) -> ModelSpec:
+def save_checkpoint(network: TwoTowerNetwork, spec: ModelSpec, path: Path, *, half: bool = False) -> ModelSpec:
     """Write weights and spec; ``half`` stores the weights as float16, which is what is shipped.
 
     Returns:
@@ -42,7 +42,7 @@ def save_checkpoint(network: AvolNet, spec: ModelSpec, path: Path, *, half: bool
     return spec
 
 
-def holds_weights_of(path: Path, network: AvolNet) -> bool:
+def holds_weights_of(path: Path, network: TwoTowerNetwork) -> bool:
     """Whether a readable checkpoint with a network's very weights is there, whatever else its spec says."""
     try:
         return read_checkpoint_spec(path).weights_sha256 == _hash_weights(_weights_of(network))
@@ -50,7 +50,7 @@ def holds_weights_of(path: Path, network: AvolNet) -> bool:
         return False
 
 
-def _weights_of(network: AvolNet) -> dict[str, Tensor]:
+def _weights_of(network: TwoTowerNetwork) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
@@ -73,7 +73,7 @@ def read_checkpoint_spec(path: Path) -> ModelSpec:
     return ModelSpec.from_json(metadata[SPEC_KEY], origin=path)
 
 
-def load_checkpoint(path: Path) -> AvolNet:
+def load_checkpoint(path: Path) -> TwoTowerNetwork:
     """The network of a checkpoint in float32, in evaluation mode; ``network.spec`` is the stored spec.
 
     Raises:

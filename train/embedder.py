@@ -13,12 +13,12 @@ from torch import Tensor
 from avol.runtime.embedder import BATCH, Embedder
 from avol.runtime.model_folder import CHECKPOINT_FILE
 from avol.train.checkpoint import load_checkpoint
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 
 LAYERS = ("embedding", "pooled")
 
 
-def sound_vectors(network: AvolNet, samples: Tensor, layer: str = "embedding") -> Tensor:
+def sound_vectors(network: TwoTowerNetwork, samples: Tensor, layer: str = "embedding") -> Tensor:
     """Vectors of windows of sound.
 
     Args:
@@ -33,12 +33,16 @@ def sound_vectors(network: AvolNet, samples: Tensor, layer: str = "embedding") -
     if layer not in LAYERS:
         raise ValueError(f"layer is {layer!r}, allowed are {', '.join(LAYERS)}")
     columns = network.spectrogram(samples)
-    vectors: Tensor = network.audio_tower.pooled(columns) if layer == "pooled" else network.audio_tower(columns)
+    vectors: Tensor = (
+        network.audio_tower.pooled_features(columns) if layer == "pooled" else network.audio_tower(columns)
+    )
     return vectors
 
 
 @torch.no_grad()
-def sound_arrays(network: AvolNet, samples: NDArray[np.float32], layer: str = "embedding") -> NDArray[np.float32]:
+def sound_arrays(
+    network: TwoTowerNetwork, samples: NDArray[np.float32], layer: str = "embedding"
+) -> NDArray[np.float32]:
     """:func:`sound_vectors` of arrays, in batches that any memory holds."""
     parts = [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
     return np.concatenate([sound_vectors(network, torch.from_numpy(part), layer).numpy() for part in parts])

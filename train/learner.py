@@ -18,8 +18,8 @@ from avol.runtime.model_folder import CHECKPOINT_FILE
 from avol.train.anchors import ClassAnchors
 from avol.train.checkpoint import save_checkpoint
 from avol.train.data.batch import TensorBatch
-from avol.train.losses import balanced_accuracy
-from avol.train.network import AvolNet
+from avol.train.losses import balanced_accuracy, box_loss, pair_loss
+from avol.train.network import TwoTowerNetwork
 from avol.train.parallel import Team, with_team_statistics
 from avol.train.recipes import TrainingOptions, learning_rate_at
 from avol.train.validation import ValidationAnswers
@@ -41,9 +41,16 @@ class Learner:
     """Network, anchors and optimizer on their device, as one process or as one of a team."""
 
     def __init__(
-        self, network: AvolNet, anchors: ClassAnchors | None, options: TrainingOptions, device: torch.device, team: Team
+        self,
+        network: TwoTowerNetwork,
+        anchors: ClassAnchors | None,
+        options: TrainingOptions,
+        device: torch.device,
+        team: Team,
     ) -> None:
         self.options, self.device, self.team = options, device, team
+        # The paper's loss on single pairs is the recipe's; on all pairs of a batch each system has its own.
+        self.loss_function = network.loss if options.all_pairs else pair_loss
         self.network = network.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.anchors = None if anchors is None else anchors.to(device)
         if team.size > 1:
@@ -68,11 +75,14 @@ class Learner:
             group["lr"] = learning_rate_at(step, self.options)
         grid, vector = self.embed(batch)
         logits = self.network.head.all_pairs(grid, vector)
-        pair_loss = total = self.options.loss_function(logits, batch.matches, known=batch.known)
+        loss = total = self.loss_function(logits, batch.matches, known=batch.known)
         if self.anchors is not None and batch.seen is not None and batch.heard is not None:
             weight = self.options.anchor_weight * (1 - 0.8 * step / self.options.steps)
             anchor_loss = self.anchors.loss(self.network.head, grid, vector, batch.seen, batch.heard)
-            total = (1 - weight) * pair_loss + weight * anchor_loss
+            total = (1 - weight) * loss + weight * anchor_loss
+        if self.options.box_weight and batch.located is not None and batch.sources is not None:
+            rows = torch.nonzero(batch.located >= 0)[:, 0]
+            total = total + self.options.box_weight * box_loss(logits[rows, batch.located[rows]], batch.sources[rows])
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         # The towers work on rows, of which each process has some; head and anchors see all rows in every process.
@@ -86,7 +96,7 @@ class Learner:
             return StepResult(math.nan, math.nan, logits.detach())
         self.optimizer.step()
         logits = logits.detach()
-        return StepResult(pair_loss.item(), balanced_accuracy(logits, batch.matches, batch.known), logits)
+        return StepResult(loss.item(), balanced_accuracy(logits, batch.matches, batch.known), logits)
 
     def embed(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
         """Grids ``N x E x GH x GW`` and vectors ``M x E`` of the whole batch, from the whole team.
@@ -115,7 +125,7 @@ class Learner:
             if batch.quarters is not None:
                 answers.add_quarters(logits, batch.quarters)
             else:
-                loss = self.options.loss_function(logits, batch.matches, known=batch.known).item()
+                loss = self.loss_function(logits, batch.matches, known=batch.known).item()
                 answers.add_pairs(loss, logits, batch.matches, batch.known)
         self.network.train()
         return answers.record()

@@ -19,7 +19,7 @@ from avol.train.anchors import ClassAnchors
 from avol.train.checkpoint import holds_weights_of
 from avol.train.data.batch import BatchAt, TensorBatch
 from avol.train.learner import STATE_FILE, Learner
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 from avol.train.parallel import Team
 from avol.train.recipes import TrainingOptions, learning_rate_at
 from avol.train.run_log import Meter, RunLog
@@ -29,7 +29,7 @@ ONE_REQUEST_SECONDS = 1.0
 
 
 def train(
-    network: AvolNet,
+    network: TwoTowerNetwork,
     batch_at: BatchAt,
     options: TrainingOptions,
     out: Path,

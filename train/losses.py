@@ -52,6 +52,64 @@ def pair_loss(map_logits: Tensor, matches: Tensor, *, known: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, matches[known].to(logits.dtype))
 
 
+def contrastive_loss(map_logits: Tensor, matches: Tensor, *, known: Tensor) -> Tensor:
+    """Softmax over sounds and over pictures on the maximum of the maps: a bag of cells matches if one of them does.
+
+    Source: Mo & Morgado, *Localizing Visual Sounds the Easy Way*, ECCV 2022 (arXiv 2203.09324), section 3.3. There
+    every sound of a batch has one picture; here it may have several, which do not compete with each other.
+
+    Args:
+        map_logits: float ``N x M x GH x GW``.
+        matches, known: bool ``N x M``, as for :func:`correspondence_loss`.
+
+    Returns:
+        The scalar loss.
+    """
+    pooled, matches, unlike = map_logits.amax(dim=(2, 3)), matches & known, ~matches & known
+    return 0.5 * (_softmax_loss(pooled, matches, unlike) + _softmax_loss(pooled.T, matches.T, unlike.T))
+
+
+def triplet_loss(map_logits: Tensor, matches: Tensor, *, known: Tensor) -> Tensor:
+    """Ratio loss of every picture with each of its sounds and each foreign one.
+
+    Of distances ``d`` to the two sounds, their softmax ``(p, q)`` has to come near ``(0, 1)``: the loss is
+    ``p^2 + (1 - q)^2 = 2 sigmoid(d_true - d_false)^2``. Logits fall with the distance.
+
+    Source: Senocak et al., *Learning to Localize Sound Source in Visual Scenes*, CVPR 2018 (arXiv 1803.03849),
+    section 4.1; Hoffer & Ailon, *Deep Metric Learning Using Triplet Network*, 2015 (arXiv 1412.6622), section 3.
+
+    Args:
+        map_logits: float ``N x M x GH x GW``.
+        matches, known: bool ``N x M``, as for :func:`correspondence_loss`.
+
+    Returns:
+        The scalar loss, a mean over pictures that have both.
+    """
+    scores, matches, unlike = map_logits.amax(dim=(2, 3)), matches & known, ~matches & known
+    ratios = 2 * torch.sigmoid(scores[:, None, :] - scores[:, :, None]).square()  # picture x true sound x false sound
+    triplets = matches[:, :, None] & unlike[:, None, :]
+    return _masked_mean(ratios.flatten(1), triplets.flatten(1))
+
+
+def box_loss(map_logits: Tensor, sources: Tensor) -> Tensor:
+    """Cross-entropy of the attention with the cells in which the source is known to be.
+
+    Source: Senocak et al., CVPR 2018 (arXiv 1803.03849), section 4.2.
+
+    Args:
+        map_logits: float ``K x GH x GW`` of true pairs; only differences within a map count.
+        sources: float ``K x GH x GW``, share of each cell that the source's box covers.
+
+    Returns:
+        The scalar loss; zero of no pairs and of sources that cover nothing.
+    """
+    attention = map_logits.flatten(1).log_softmax(dim=1)
+    covered = sources.flatten(1)
+    total = covered.sum(dim=1)
+    losses = -(attention * covered).sum(dim=1) / total.clamp_min(1e-6)
+    return losses.sum() / (total > 0).sum().clamp(min=1)
+
+
 def balanced_accuracy(map_logits: Tensor, matches: Tensor, known: Tensor) -> float:
     """Mean of the shares of true and of false pairs that the sign of the largest logit gets right."""
     scores = map_logits.amax(dim=(2, 3))

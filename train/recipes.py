@@ -7,15 +7,8 @@ compute. Both work on pairs cut from videos (:mod:`avol.train.data.pairs`); labe
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import Tensor
-
-from avol.train.losses import correspondence_loss, pair_loss
-
-LossFunction = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +79,8 @@ class TrainingOptions:
 
     Attributes:
         precision: of the towers, ``float32`` or ``bfloat16``.
-        decay_steps: with ``decay="steps"``, the rate is multiplied by ``DECAY`` whenever so many steps are made.
         anchor_weight: of the class anchors in the loss at the start; falls to a fifth of it.
+        box_weight: of the boxes of sources in the loss, where a batch knows of any.
         validate_every: steps between two validations.
         drawing_threads: how many batches are made at a time, beside the learning.
         epochs: which epoch a number of steps reaches, as a fraction; None where there are no epochs.
@@ -98,12 +91,12 @@ class TrainingOptions:
     weight_decay: float = 0.02
     warmup_steps: int = 100
     decay: str = "cosine"
-    decay_steps: tuple[int, ...] = ()
     optimizer: str = "adamw"
     all_pairs: bool = True
     seed: int = 0
     precision: str = "float32"
     anchor_weight: float = 0.5
+    box_weight: float = 0.0
     checkpoint_every: int = 200
     validate_every: int = 200
     log_every: int = 20
@@ -114,11 +107,6 @@ class TrainingOptions:
         """For the log: passes over the data after so many steps, where these are counted."""
         return {} if self.epochs is None else {"epoch": round(self.epochs(steps), 4)}
 
-    @property
-    def loss_function(self) -> LossFunction:
-        """Of ``map_logits`` (``N x M x GH x GW``), ``matches`` and ``known=`` (bool ``N x M``)."""
-        return correspondence_loss if self.all_pairs else pair_loss
-
 
 DECAY = 0.94
 DECAY_EPOCHS = 16
@@ -128,7 +116,7 @@ def learning_rate_at(step: int, options: TrainingOptions) -> float:
     """Linear warm-up, then half a cosine down to zero, or stairs."""
     warmup = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
     if options.decay == "steps":
-        stairs = bisect_right(options.decay_steps, step)
+        stairs = 0 if options.epochs is None else int(options.epochs(step)) // DECAY_EPOCHS
         return float(options.learning_rate * warmup * DECAY**stairs)
     progress = min(1.0, step / options.steps)
     return options.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * progress))

@@ -20,7 +20,7 @@ from avol.train.data.material import Material, load_together
 from avol.train.data.pairs import PairSource
 from avol.train.data.scene_pool import ScenePool
 from avol.train.data.shards import ClipStore, is_prepared
-from avol.train.recipes import DECAY_EPOCHS, Recipe, TrainingOptions
+from avol.train.recipes import Recipe, TrainingOptions
 from avol.train.scenes import KINDS
 
 VALIDATION_PAIRS = 1024
@@ -54,6 +54,7 @@ def open_training_source(
     device: torch.device,
     steps: int | None = None,
     scenes: int = 300,
+    clip_boxes: bool = False,
 ) -> Source:
     """What to learn from: one prepared folder, labelled folders with scenes, or scenes alone (no folder).
 
@@ -65,6 +66,7 @@ def open_training_source(
         device: where the batches are wanted.
         steps: length of the run; the recipe's epochs if None (needs a prepared folder).
         scenes: synthetic scenes to render, for labelled material and for scenes alone.
+        clip_boxes: let batches know of the boxes of labelled clips.
 
     Raises:
         AvolError: the data is missing, malformed or too little, or the recipe does not go with it.
@@ -85,20 +87,22 @@ def open_training_source(
         batch_at = seeded(pool.draw_batch, seed, device)
         validation = held_out_scenes(spec, device)
         return Source(batch_at=batch_at, steps=steps, validation=validation, training=training, anchors=anchors)
-    return _labelled(folders, spec, pool, seed=seed, device=device, steps=steps, training=training)
+    plan = BatchPlan(clip_boxes=clip_boxes)
+    return _labelled(folders, spec, pool, plan, seed=seed, device=device, steps=steps, training=training)
 
 
 def _labelled(
     folders: Sequence[Path],
     spec: ModelSpec,
     pool: ScenePool | None,
+    plan: BatchPlan,
     *,
     seed: int,
     device: torch.device,
     steps: int,
     training: dict[str, str],
 ) -> Source:
-    material, plan = load_together(folders, part="train", spec=spec), BatchPlan()
+    material = load_together(folders, part="train", spec=spec)
     named = ", ".join(map(str, folders))
     try:
         source = BatchSource(material, pool, spec, plan)
@@ -170,22 +174,24 @@ def _pairs(
 
 
 def options_of(
-    recipe: Recipe, source: Source, *, seed: int, precision: str, drawing_threads: int = 1
+    recipe: Recipe,
+    source: Source,
+    *,
+    seed: int,
+    precision: str,
+    drawing_threads: int = 1,
+    box_weight: float = 0.0,
 ) -> TrainingOptions:
     """The recipe's options for the length of the source's run."""
     epochs, every = source.epochs, 200
-    decay_steps: tuple[int, ...] = ()
     if epochs is not None:
         every = max(20, min(200, epochs.steps_of(0)))
-        last = epochs.place(source.steps)[0]
-        decay_steps = tuple(epochs.first_step(epoch) for epoch in range(DECAY_EPOCHS, last + 1, DECAY_EPOCHS))
     return TrainingOptions(
         steps=source.steps,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         warmup_steps=recipe.warmup_steps,
         decay=recipe.decay,
-        decay_steps=decay_steps,
         epochs=None if epochs is None else epochs.reached,
         optimizer=recipe.optimizer,
         all_pairs=recipe.all_pairs,
@@ -195,4 +201,5 @@ def options_of(
         validate_every=every,
         log_every=max(1, min(20, source.steps // 50)),  # a short run has a curve as well
         drawing_threads=drawing_threads,
+        box_weight=box_weight,
     )

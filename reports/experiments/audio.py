@@ -12,7 +12,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from avol.runtime.spec import ModelSpec
-from avol.train.network.avol_net import AudioTower
+from avol.train.network.towers import AudioTower
 
 STRIDE = 16  # columns of the spectrogram to one of features
 

@@ -28,7 +28,7 @@ from avol.train.data.scene_pool import ScenePool
 from avol.train.data.sounds import SoundAugmenter
 from avol.train.evaluate import Evaluator, Results
 from avol.train.losses import balanced_accuracy, correspondence_loss
-from avol.train.network import AvolNet, build_network, preset_spec
+from avol.train.network import TwoTowerNetwork, build_network, preset_spec
 
 FOLDER = Path(__file__).parent
 CPU = torch.device("cpu")
@@ -126,7 +126,7 @@ def batches_of(run: Run, source: BatchSource) -> BatchAt:
     return batch_at
 
 
-def map_logits(network: AvolNet, batch: TensorBatch, context: int) -> Tensor:
+def map_logits(network: TwoTowerNetwork, batch: TensorBatch, context: int) -> Tensor:
     """Every picture with every sound: ``N x M x GH x GW``."""
     columns = network.spectrogram(batch.samples)
     with torch.autocast("cpu", torch.bfloat16):
@@ -135,7 +135,7 @@ def map_logits(network: AvolNet, batch: TensorBatch, context: int) -> Tensor:
     return network.head.all_pairs(grid.float(), vector.float())
 
 
-def localiser(network: AvolNet, context: int):  # noqa: ANN201 (a Localise)
+def localiser(network: TwoTowerNetwork, context: int):  # noqa: ANN201 (a Localise)
     """The network in evaluation mode as the evaluator asks for it."""
 
     def localise(frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -151,7 +151,7 @@ def localiser(network: AvolNet, context: int):  # noqa: ANN201 (a Localise)
     return localise
 
 
-def starting_network(run: Run, distilled: Path, guide: Path) -> AvolNet:
+def starting_network(run: Run, distilled: Path, guide: Path) -> TwoTowerNetwork:
     """Random, or as second-model's fine-tuning starts."""
     torch.manual_seed(run.seed)
     network = build_network(preset_spec(run.preset))
@@ -161,7 +161,7 @@ def starting_network(run: Run, distilled: Path, guide: Path) -> AvolNet:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def learn(run: Run, network: AvolNet, batch_at: BatchAt, evaluator: Evaluator) -> list[dict[str, float]]:
+def learn(run: Run, network: TwoTowerNetwork, batch_at: BatchAt, evaluator: Evaluator) -> list[dict[str, float]]:
     """Train in place; gives the log."""
     matrices = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
@@ -191,7 +191,7 @@ def learn(run: Run, network: AvolNet, batch_at: BatchAt, evaluator: Evaluator) -
     return log
 
 
-def validated(network: AvolNet, evaluator: Evaluator) -> dict[str, float]:
+def validated(network: TwoTowerNetwork, evaluator: Evaluator) -> dict[str, float]:
     """Accuracy and loss of fixed pairs of the validation part."""
     network.eval()
     asked, scores = evaluator.sets.composite_pairs(VALIDATION_PAIRS), []

@@ -27,7 +27,7 @@ from avol.train.data.batches import BatchPlan, BatchSource
 from avol.train.data.material import Material
 from avol.train.data.scene_pool import ScenePool
 from avol.train.losses import balanced_accuracy, correspondence_loss
-from avol.train.network import AvolNet, build_network, preset_spec
+from avol.train.network import TwoTowerNetwork, build_network, preset_spec
 
 BANK_PICTURES = 16  # beside the pictures of a batch
 TEACHER_WEIGHT = 0.5
@@ -35,7 +35,7 @@ SCENES = 300
 
 
 def step_losses(
-    network: AvolNet, answer: nn.Module, batch: TensorBatch, banked: tuple[Tensor, Tensor, float]
+    network: TwoTowerNetwork, answer: nn.Module, batch: TensorBatch, banked: tuple[Tensor, Tensor, float]
 ) -> tuple[Tensor, Tensor, float]:
     """Loss of the pairs, loss against the teacher's components, and the accuracy of the pairs."""
     frames, components, variance = banked
@@ -65,7 +65,7 @@ def described(material: Material, source: BatchSource, steps: int) -> dict[str, 
     }
 
 
-def start_from(arguments: argparse.Namespace, network: AvolNet, answer: nn.Module) -> None:
+def start_from(arguments: argparse.Namespace, network: TwoTowerNetwork, answer: nn.Module) -> None:
     """Load what was learnt before: an earlier run of this script, or the guide and the distilled tower."""
     if arguments.start is not None:
         start = torch.load(arguments.start, weights_only=True)

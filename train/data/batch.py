@@ -25,6 +25,8 @@ class Batch:
         known: bool ``N x M``, False for pairs that look or sound too alike to be held against each other.
         seen: the same two tables, bool ``N x C``, of the pictures with every class of sound.
         heard: the same two tables, bool ``M x C``, of the sounds with every class.
+        located: int64 ``N``, a sound whose source is known to be in ``sources`` (-1: no such sound).
+        sources: float32 ``N x GH x GW``, share of each cell that the source covers.
     """
 
     frames: NDArray[np.uint8]
@@ -33,6 +35,8 @@ class Batch:
     known: NDArray[np.bool_]
     seen: Tables
     heard: Tables
+    located: NDArray[np.int64] | None = None
+    sources: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class TensorBatch:
     seen: TensorTables | None = None
     heard: TensorTables | None = None
     quarters: Tensor | None = None
+    located: Tensor | None = None
+    sources: Tensor | None = None
 
 
 # The batch of a step. It depends on the step alone, so that a run that was cut off goes on as if it had not been.
@@ -64,7 +70,17 @@ def to_device(batch: Batch, device: torch.device) -> TensorBatch:
         return torch.from_numpy(array).to(device, non_blocking=True)
 
     seen, heard = ((moved(matches), moved(known)) for matches, known in (batch.seen, batch.heard))
-    return TensorBatch(moved(batch.frames), moved(batch.samples), moved(batch.matches), moved(batch.known), seen, heard)
+    located, sources = (None if array is None else moved(array) for array in (batch.located, batch.sources))
+    return TensorBatch(
+        frames=moved(batch.frames),
+        samples=moved(batch.samples),
+        matches=moved(batch.matches),
+        known=moved(batch.known),
+        seen=seen,
+        heard=heard,
+        located=located,
+        sources=sources,
+    )
 
 
 def seeded(draw: Callable[[np.random.Generator], Batch], seed: int, device: torch.device) -> BatchAt:

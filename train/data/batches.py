@@ -19,8 +19,10 @@ from avol.runtime.errors import AvolError
 from avol.runtime.spec import ModelSpec
 from avol.train.data.batch import Batch, Tables
 from avol.train.data.classes import match_table
+from avol.train.data.located import locate
 from avol.train.data.material import Clip, Material, Photograph, Sound
 from avol.train.data.pictures import (
+    Box,
     Picture,
     augment_photometry,
     drawn_background,
@@ -34,13 +36,18 @@ from avol.train.data.sounds import SoundAugmenter, draw_window, window_at
 
 Samples = NDArray[np.float32]
 MOSAIC_TILES = 4
+LONGEST_STILL_SECONDS = 0.25  # that a box is taken to hold for before and after its moment
 FEWEST_PHOTOGRAPHS = 30  # of a class that is learnt from photographs
 Labelled = TypeVar("Labelled", Photograph, Sound, Clip)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """How a batch is composed; the shares are of pictures."""
+    """How a batch is composed; the shares are of pictures.
+
+    Attributes:
+        clip_boxes: learn from the boxes of clips as well; otherwise only from places that composing gives away.
+    """
 
     photograph_labels: int = 22
     clip_only_labels: int = 3
@@ -53,6 +60,7 @@ class BatchPlan:
     mosaic_share: float = 0.3
     cutout_share: float = 0.5  # of photographs that can be cut out
     real_background_share: float = 0.75
+    clip_boxes: bool = False
 
 
 class BatchSource:
@@ -79,6 +87,7 @@ class BatchSource:
         fewest_photographs: int = FEWEST_PHOTOGRAPHS,
     ) -> None:
         self.plan, self.size, self.scenes = plan, spec.frame_height, scenes
+        self.grid = spec.grid_height, spec.grid_width
         self.augment_sound = SoundAugmenter(spec.spectrogram)
         self.photographs: dict[str, list[Photograph]] = _by_label(material.photographs)
         self.sounds: dict[str, list[Sound]] = _by_label(material.sounds)
@@ -125,7 +134,8 @@ class BatchSource:
         frames, samples = np.stack([picture.pixels for picture in pictures]), np.stack(windows)
         seen_tables, heard_tables = self._seen_tables(pictures), self._heard_tables(heard_labels)
         matches, known = _pair_tables(seen_tables, heard_tables)
-        batch = Batch(frames, samples, matches, known, seen_tables, heard_tables)
+        located, sources = locate(pictures, heard_labels, matches, *self.grid)
+        batch = Batch(frames, samples, matches, known, seen_tables, heard_tables, located, sources)
         return batch if self.scenes is None else self._add_scenes(rng, batch, self.scenes)
 
     def draw_pictures(self, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -186,7 +196,12 @@ class BatchSource:
 
     def _clip_frame(self, rng: np.random.Generator, clip: Clip, time_seconds: float) -> Picture:
         frame = clip.frames[int(np.argmin(np.abs(clip.times_seconds - time_seconds)))]
-        return frame_view(rng, frame, clip.label, [], self.size)
+        return frame_view(rng, frame, clip.label, self._boxes_at(clip, time_seconds), self.size)
+
+    def _boxes_at(self, clip: Clip, time_seconds: float) -> list[Box]:
+        boxed = self.plan.clip_boxes and clip.box_time_seconds is not None
+        near = boxed and abs(clip.box_time_seconds - time_seconds) <= LONGEST_STILL_SECONDS  # type: ignore[operator]
+        return clip.boxes if near else []
 
     def _draw_sound(self, rng: np.random.Generator, label: str, moments: dict[str, tuple[Clip, float]]) -> Samples:
         clips, sounds = self.clips.get(label, []), self.sounds.get(label, [])
@@ -229,7 +244,8 @@ class BatchSource:
 
     def _add_scenes(self, rng: np.random.Generator, batch: Batch, scenes: ScenePool) -> Batch:
         """Append pictures and sounds of synthetic scenes; across the worlds only silence and noise are asked for."""
-        frames, samples, matches, _ = scenes.draw(rng, self.plan.scene_kinds)
+        drawn = scenes.draw(rng, self.plan.scene_kinds)
+        frames, samples, matches = drawn.frames, drawn.samples, drawn.matches
         pictures, sounds = len(batch.frames), len(batch.samples)
         joint = np.zeros((pictures + len(frames), sounds + len(samples)), np.bool_)
         joint[:pictures, :sounds], joint[pictures:, sounds:] = batch.matches, matches
@@ -239,8 +255,17 @@ class BatchSource:
         # The kinds of the synthetic world are no classes of the material: nothing is known of them.
         seen = _pad_tables(batch.seen, len(frames))
         heard = _pad_tables(batch.heard, len(samples))
+        assert batch.located is not None
+        assert batch.sources is not None
         return Batch(
-            np.concatenate([batch.frames, frames]), np.concatenate([batch.samples, samples]), joint, known, seen, heard
+            frames=np.concatenate([batch.frames, frames]),
+            samples=np.concatenate([batch.samples, samples]),
+            matches=joint,
+            known=known,
+            seen=seen,
+            heard=heard,
+            located=np.concatenate([batch.located, drawn.located + sounds]),
+            sources=np.concatenate([batch.sources, drawn.sources]),
         )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from avol.runtime.spec import ModelSpec
 from avol.train.data.batch import Batch
+from avol.train.data.located import cell_coverage
 from avol.train.scenes.scene import KINDS, Box, SyntheticScene
 
 
@@ -29,6 +30,27 @@ class SceneMoment:
     kinds: tuple[str, ...]
     sounding: str
     box: Box
+
+
+@dataclass(frozen=True)
+class SceneDraw:
+    """Pictures and sounds of scenes.
+
+    Attributes:
+        frames: uint8 ``N x H x W x 3``.
+        samples: float32 ``K x clip_samples``.
+        matches: bool ``N x K``.
+        heard: the kinds of the sounds.
+        located: int64 ``N``, the sound that each picture was drawn for.
+        sources: float32 ``N x GH x GW``, share of each cell that its source's box covers.
+    """
+
+    frames: NDArray[np.uint8]
+    samples: NDArray[np.float32]
+    matches: NDArray[np.bool_]
+    heard: list[str]
+    located: NDArray[np.int64]
+    sources: NDArray[np.float32]
 
 
 def scene_moments(seed: int, spec: ModelSpec) -> list[SceneMoment]:
@@ -56,39 +78,39 @@ class ScenePool:
 
     def __init__(self, spec: ModelSpec, *, scenes: int = 400, first_seed: int = 1_000_000) -> None:
         seeds = range(first_seed, first_seed + scenes)
+        self.grid = spec.grid_height, spec.grid_width
         self.moments = [moment for seed in seeds for moment in scene_moments(seed, spec)]
         self.by_kind = {kind: [m for m in self.moments if m.sounding == kind] for kind in KINDS}
 
-    def draw(
-        self, rng: np.random.Generator, kinds: int, *, pictures_per_kind: int = 1
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_], list[str]]:
-        """Sounds of ``kinds`` different kinds, pictures for each, and which picture shows which kind.
-
-        Returns:
-            Frames uint8 ``N x H x W x 3`` with ``N = kinds * pictures_per_kind``, samples float32 ``K x clip_samples``,
-            matches bool ``N x K``, and the kinds of the sounds.
-        """
+    def draw(self, rng: np.random.Generator, kinds: int, *, pictures_per_kind: int = 1) -> SceneDraw:
+        """Sounds of ``kinds`` different kinds, pictures for each, and which picture shows which kind where."""
         known = [kind for kind, moments in self.by_kind.items() if moments]
         heard = [str(kind) for kind in rng.choice(known, size=min(kinds, len(known)), replace=False)]
         seen = [self._moment(rng, kind) for kind in heard for _ in range(pictures_per_kind)]
         matches = np.array([[kind in moment.kinds for kind in heard] for moment in seen])
-        frames = np.stack([moment.frame[:, ::-1] if rng.random() < 0.5 else moment.frame for moment in seen])
+        mirrored = [rng.random() < 0.5 for _ in seen]
+        frames = np.stack([m.frame[:, ::-1] if flip else m.frame for m, flip in zip(seen, mirrored, strict=True)])
+        covered = np.stack([cell_coverage([moment.box], *self.grid) for moment in seen])
+        covered = np.where(np.array(mirrored)[:, None, None], covered[:, :, ::-1], covered)
+        located = np.repeat(np.arange(len(heard)), pictures_per_kind)
         levels = 10 ** (rng.uniform(-20, 3, size=(len(heard), 1)) / 20)
         samples = np.stack([self._moment(rng, kind).samples for kind in heard]) * levels.astype(np.float32)
-        return frames, np.clip(samples, -1, 1), matches, heard
+        return SceneDraw(frames, np.clip(samples, -1, 1), matches, heard, located, covered)
 
     def draw_batch(self, rng: np.random.Generator) -> Batch:
         """A batch of nothing but scenes: a sound of every kind, and three pictures for each."""
-        frames, samples, matches, heard = self.draw(rng, len(KINDS), pictures_per_kind=3)
-        of_class = np.array([[kind == name for name in KINDS] for kind in heard])
-        seen = matches.astype(np.int32) @ of_class > 0
+        drawn = self.draw(rng, len(KINDS), pictures_per_kind=3)
+        of_class = np.array([[kind == name for name in KINDS] for kind in drawn.heard])
+        seen = drawn.matches.astype(np.int32) @ of_class > 0
         return Batch(
-            frames=frames,
-            samples=samples,
-            matches=matches,
-            known=np.ones_like(matches),
+            frames=drawn.frames,
+            samples=drawn.samples,
+            matches=drawn.matches,
+            known=np.ones_like(drawn.matches),
             seen=(seen, np.ones_like(seen)),
             heard=(of_class, np.ones_like(of_class)),
+            located=drawn.located,
+            sources=drawn.sources,
         )
 
     def _moment(self, rng: np.random.Generator, kind: str) -> SceneMoment:

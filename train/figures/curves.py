@@ -63,7 +63,8 @@ def overfitting_step(history: RunHistory, window: int | None = None) -> float | 
     """The step from which validation gets worse while training goes on getting better.
 
     That is where the smoothed validation loss is lowest (without one: the accuracy highest), if after it the validation
-    curve loses more than its own noise and the training curve of the same kind still gains.
+    curve loses more than its own noise and the training curve of the same kind still gains; and if before it the
+    validation curve had gained as much, for a run that stays at chance has nothing to lose.
 
     Returns:
         None without a validation curve, with too short a one, or without overfitting.
@@ -81,7 +82,8 @@ def overfitting_step(history: RunHistory, window: int | None = None) -> float | 
         step = float(validation.steps[best])
         trained = sign * np.interp([step, training.steps[-1]], training.steps, training.smoothed(window))
         least = max(noise, LEAST_RISE * float(np.ptp(smooth)), LEAST_SHARE * abs(float(smooth[best])))
-        overfits = rise > least and trained[1] < trained[0]
+        fall = float(smooth[0] - smooth[best])
+        overfits = min(rise, fall) > least and trained[1] < trained[0]
         return step if overfits else None
     return None
 

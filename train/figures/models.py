@@ -12,10 +12,10 @@ from avol.runtime.model_folder import CHECKPOINT_FILE, SPEC_FILE, bundled_model_
 from avol.runtime.spec import ModelSpec
 from avol.train.checkpoint import load_checkpoint
 from avol.train.evaluate import Localise
-from avol.train.network import PRESETS, AvolNet, build_network, preset_spec
+from avol.train.network import PRESETS, TwoTowerNetwork, build_network, preset_spec
 
 
-def open_network(path: Path | None) -> AvolNet:
+def open_network(path: Path | None) -> TwoTowerNetwork:
     """The trained network of a checkpoint, or of a folder that holds one; the bundled one if None.
 
     Raises:
@@ -25,7 +25,7 @@ def open_network(path: Path | None) -> AvolNet:
     return load_checkpoint(path / CHECKPOINT_FILE if path.is_dir() else path)
 
 
-def open_preset_or_network(name: str) -> tuple[AvolNet, bool]:
+def open_preset_or_network(name: str) -> tuple[TwoTowerNetwork, bool]:
     """The network of a preset, untrained, or a trained one; and whether it is trained.
 
     Raises:
@@ -55,7 +55,7 @@ def open_localiser(path: Path | None) -> tuple[ModelSpec, Localise]:
 
 
 @torch.no_grad()
-def localise(network: AvolNet, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> NDArray[np.float32]:
+def localise(network: TwoTowerNetwork, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Calibrated maps of pairs: ``N x H x W x 3`` and ``N x clip_samples`` to ``N x GH x GW``."""
     calibration = network.spec.calibration
     logits = network(torch.from_numpy(frames), torch.from_numpy(samples))

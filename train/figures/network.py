@@ -18,11 +18,20 @@ from avol.train.figures.drawing import Plate, Point, draw_face, draw_plate
 from avol.train.figures.models import localise
 from avol.train.figures.style import FULL_WIDTH_INCHES, INK, QUIET_INK, styled
 from avol.train.figures.trace import Layer, Shape, TracedNetwork, trace_network
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 from avol.train.scenes.sample import sample_scene
 
 LARGEST_INCHES = 0.95  # the longer side of the larger input
 COLOURS = {"conv": "#7fb2d6", "max pool": "#e6a06b", "linear": "#79c2a6", "global max": "#e6a06b", "input": "#d9d9d9"}
+COLOURS |= {"residual": "#5d8fbf"}
+MEETINGS = {
+    "avol-net": "scalar product\nwith every cell,\nscale, bias, sigmoid",
+    "ave-net": "distance of\nunit vectors,\nscale, bias, sigmoid",
+    "l3-net": "side by side,\ntwo linear layers,\nsigmoid",
+    "ez-vsl": "cosine with\nevery cell,\ntemperature, sigmoid",
+    "ez-vsl-guided": "cosine with every\ncell, mixed with\nobjects, sigmoid",
+    "attention": "attention over cells,\ndistance of what it\nsees, sigmoid",
+}
 INCHES_PER_LETTER, LEAST_PITCH_INCHES = 0.066, 0.4  # that the letters under a layer take
 GAP_INCHES = 0.06
 LETTERS_INCHES = 0.62  # height of the letters under a tower
@@ -67,7 +76,7 @@ def shape_text(shape: Shape) -> str:
 
 
 @styled
-def draw_network(network: AvolNet, *, trained: bool) -> Figure:
+def draw_network(network: TwoTowerNetwork, *, trained: bool) -> Figure:
     """Both towers above each other, head and map at their right.
 
     Args:
@@ -92,9 +101,9 @@ def draw_network(network: AvolNet, *, trained: bool) -> Figure:
         draw_face(axes, picture, items[0].plate, LEFT_INCHES, ground, cmap="Greys")
         axes.text(items[0].plate.extent[0] + 0.3, ground + tall, name, va="top", fontsize=8, weight="bold")
         ground -= LETTERS_INCHES + 0.1 + tall
-    _draw_head(axes, traced, pair.map, ends, width)
+    _draw_head(axes, traced, pair.map, ends, width, MEETINGS[network.spec.system])
     axes.text(0.1, height - 0.08, _title(network.spec, traced), va="top", fontsize=8.5)
-    _draw_legend(axes, width)
+    _draw_legend(axes, width, {item.kind for items, _ in towers.values() for item in items})
     axes.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     return figure
 
@@ -105,9 +114,10 @@ def _plate(shape: Shape, scale: float) -> Plate:
 
 
 def _operation(layer: Layer) -> str:
-    names = {"conv": "conv", "max pool": "pool", "linear": "linear\n", "global max": "global\nmax"}
+    names = {"conv": "conv", "max pool": "pool", "linear": "linear\n", "global max": "global\nmax", "residual": "block"}
     window = "" if layer.kind not in {"conv", "max pool"} else f"\n{layer.kernel}×{layer.kernel}"
-    return names[layer.kind] + window + (f", /{layer.stride}" if layer.kind == "conv" and layer.stride > 1 else "")
+    halving = layer.kind in {"conv", "residual"} and layer.stride > 1
+    return names[layer.kind] + window + (f", /{layer.stride}" if halving else "")
 
 
 def places(items: list[Item]) -> list[float]:
@@ -148,9 +158,14 @@ def _draw_tower(axes: Axes, items: list[Item], ground: float) -> tuple[float, fl
 
 
 def _draw_head(
-    axes: Axes, traced: TracedNetwork, cells: NDArray[np.float32] | None, ends: list[Point], width: float
+    axes: Axes,
+    traced: TracedNetwork,
+    cells: NDArray[np.float32] | None,
+    ends: list[Point],
+    width: float,
+    meeting: str,
 ) -> None:
-    """The scalar product of the vector with every cell, its map, and the map's maximum."""
+    """How the vector meets every cell, its map, and the map's maximum."""
     side, left = 0.66, width - 0.76
     join, middle = left - 0.36, (ends[0][1] + ends[1][1]) / 2 + 0.05
     arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
@@ -161,7 +176,7 @@ def _draw_head(
     axes.add_patch(Circle((join, middle), 0.1, facecolor="white", edgecolor=INK, linewidth=0.9))
     axes.add_patch(Circle((join, middle), 0.025, color=INK))
     axes.annotate("", (left, middle), (join + 0.1, middle), arrowprops=arrow)
-    axes.text(join - 0.16, middle, "scalar product\nwith every cell,\nscale, bias, sigmoid", ha="right", va="center",
+    axes.text(join - 0.16, middle, meeting, ha="right", va="center",
               fontsize=LETTERS, linespacing=LINE_SPACING)  # fmt: skip
     _draw_map(axes, traced.map_shape, cells, (left, middle - side / 2, side))
     centre, bottom = left + side / 2, middle - side / 2
@@ -186,9 +201,10 @@ def _draw_map(axes: Axes, shape: Shape, cells: NDArray[np.float32] | None, place
               fontsize=LETTERS)  # fmt: skip
 
 
-def _draw_legend(axes: Axes, width: float) -> None:
+def _draw_legend(axes: Axes, width: float, kinds: set[str]) -> None:
     x = 0.15
-    for kind, text in {"conv": "convolution", "max pool": "maximum", "linear": "linear"}.items():
+    texts = {"conv": "convolution", "residual": "residual block", "max pool": "maximum", "linear": "linear"}
+    for kind, text in ((kind, text) for kind, text in texts.items() if kind in kinds):
         draw_plate(axes, Plate(90, 10, 10, 0.007), x, 0.09, COLOURS[kind], name="legend")
         axes.text(x + 0.16, 0.13, text, va="center", fontsize=LETTERS + 0.5)
         x += 0.32 + 0.058 * len(text)
@@ -204,7 +220,7 @@ def _title(spec: ModelSpec, traced: TracedNetwork) -> str:
     )
 
 
-def _sample_pair(network: AvolNet, *, trained: bool) -> Pair:
+def _sample_pair(network: TwoTowerNetwork, *, trained: bool) -> Pair:
     """A moment of the bundled sample, as it was drawn."""
     spec, scene = network.spec, sample_scene()
     sound = spec.spectrogram

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from avol.runtime.errors import AvolError
 from avol.train.figures.style import FULL_WIDTH_INCHES, ORANGE, QUIET_INK, SKY, styled
 from avol.train.figures.trace import ReceptiveField, receptive_field, trace_network
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 from avol.train.scenes.scene import SyntheticScene
 
 Picture = NDArray[np.uint8]  # H x W x 3
@@ -44,7 +44,7 @@ def scene_pictures(height: int, width: int, count: int) -> list[Picture]:
     return [SyntheticScene(FIRST_SEED + number).frame(1.0, height, width) for number in range(count)]
 
 
-def effective_field(network: AvolNet, pictures: Sequence[Picture], cell: tuple[int, int]) -> EffectiveField:
+def effective_field(network: TwoTowerNetwork, pictures: Sequence[Picture], cell: tuple[int, int]) -> EffectiveField:
     """Mean absolute gradient of the length of one cell's vector with respect to the pixels."""
     spec = network.spec
     row, column = cell
@@ -73,7 +73,7 @@ def _half_side(heat: NDArray[np.float64], middle: tuple[float, float]) -> int:
 
 @styled
 def draw_receptive_field(
-    network: AvolNet, picture: Picture, pictures: Sequence[Picture], *, cell: tuple[int, int] | None = None
+    network: TwoTowerNetwork, picture: Picture, pictures: Sequence[Picture], *, cell: tuple[int, int] | None = None
 ) -> Figure:
     """The theoretical field as a box on a picture, the effective one as heat beside it.
 
@@ -116,7 +116,7 @@ def draw_receptive_field(
     return figure
 
 
-def _draw_boxes(axes: Axes, network: AvolNet, field: ReceptiveField, cell: tuple[int, int]) -> None:
+def _draw_boxes(axes: Axes, network: TwoTowerNetwork, field: ReceptiveField, cell: tuple[int, int]) -> None:
     """The cell, and what it can see; room is left for what lies outside of the picture."""
     spec = network.spec
     (top, bottom), (left, right) = field.span(cell[0]), field.span(cell[1])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from avol.train.network import AvolNet
+from avol.runtime.errors import AvolError
+from avol.runtime.spec import WAVEFORM
+from avol.train.network import TwoTowerNetwork
+from avol.train.network.cost import count_multiply_adds, count_parameters
+from avol.train.network.towers import ResidualBlock
 
 Shape = tuple[int, ...]  # channels, height, width; or the length of a vector
 
@@ -19,10 +22,9 @@ class Layer:
     """One layer with the norm and the activation that follow it, which change no shape.
 
     Attributes:
-        kind: ``conv``, ``max pool``, ``linear`` or ``global max``.
+        kind: ``conv``, ``max pool``, ``residual``, ``linear`` or ``global max``.
         kernel, stride, padding: of a window of the layer's input; 1, 1 and 0 where there is none.
         input_shape, output_shape: without the batch.
-        multiply_adds: of one input.
     """
 
     kind: str
@@ -31,12 +33,11 @@ class Layer:
     padding: int
     input_shape: Shape
     output_shape: Shape
-    multiply_adds: int
 
 
 @dataclass(frozen=True)
 class TracedNetwork:
-    """Both towers, layer by layer, and where they meet."""
+    """Both towers, layer by layer, and where they meet; multiply-adds are those of one pair."""
 
     frame_input: Shape
     frame_layers: list[Layer]
@@ -44,12 +45,7 @@ class TracedNetwork:
     audio_layers: list[Layer]
     map_shape: Shape
     parameters: int
-
-    @property
-    def multiply_adds(self) -> int:
-        """Of one pair, without the spectrogram."""
-        meeting = math.prod(self.map_shape) * self.audio_layers[-1].output_shape[0]
-        return meeting + sum(layer.multiply_adds for layer in self.frame_layers + self.audio_layers)
+    multiply_adds: int
 
 
 @dataclass(frozen=True)
@@ -69,9 +65,15 @@ class ReceptiveField:
         return start, start + self.size
 
 
-def trace_network(network: AvolNet) -> TracedNetwork:
-    """Send one frame and one window of silence through the network and note every layer."""
+def trace_network(network: TwoTowerNetwork) -> TracedNetwork:
+    """Send one frame and one window of silence through the network and note every layer.
+
+    Raises:
+        AvolError: it hears the waveform, which no drawing to scale can show.
+    """
     spec = network.spec
+    if spec.spectrogram.kind == WAVEFORM:
+        raise AvolError(f"{spec.preset}: hears the waveform, 16,000 samples long and one high; draw another network.")
     training = network.training
     network.eval()
     frames = torch.zeros(1, spec.frame_height, spec.frame_width, 3, dtype=torch.uint8)
@@ -88,7 +90,8 @@ def trace_network(network: AvolNet) -> TracedNetwork:
         audio_input=(1, *columns.shape[1:]),
         audio_layers=audio_layers,
         map_shape=tuple(cells.shape[1:]),
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        parameters=count_parameters(network),
+        multiply_adds=count_multiply_adds(network),
     )
 
 
@@ -114,27 +117,33 @@ def _trace(tower: nn.Module, inputs: Tensor) -> tuple[list[Layer], Tensor]:
         before, after = tuple(given[0].shape[1:]), tuple(output.shape[1:])
         if layers and layers[-1].output_shape != before:
             # The audio tower takes the maximum over rows and columns between two modules.
-            layers.append(Layer("global max", 1, 1, 0, layers[-1].output_shape, before, 0))
+            layers.append(Layer("global max", 1, 1, 0, layers[-1].output_shape, before))
         layers.append(_layer(module, before, after))
 
-    kinds = (nn.Conv2d, nn.MaxPool2d, nn.Linear)
-    hooks = [m.register_forward_hook(note) for m in tower.modules() if isinstance(m, kinds)]
+    kinds = (nn.Conv2d, nn.MaxPool2d, nn.Linear, ResidualBlock)
+    parts = [*tower.convs, *tower.embed]  # type: ignore[misc]
+    hooks = [module.register_forward_hook(note) for module in parts if isinstance(module, kinds)]
     try:
         output: Tensor = tower(inputs)
     finally:
         for hook in hooks:
             hook.remove()
+    last, found = layers[-1].output_shape, tuple(output.shape[1:])
+    if last != found and last[0] == found[0]:
+        layers.append(Layer("global max", 1, 1, 0, layers[-1].output_shape, found))
     return layers, output
 
 
 def _layer(module: nn.Module, before: Shape, after: Shape) -> Layer:
     if isinstance(module, nn.Linear):
-        return Layer("linear", 1, 1, 0, before, after, module.in_features * module.out_features)
+        return Layer("linear", 1, 1, 0, before, after)
+    if isinstance(module, ResidualBlock):
+        # Two 3x3 convolutions, of which the first may have a stride.
+        stride = _side(module.main[0].stride)
+        return Layer("residual", 3 + 2 * stride, stride, 1 + stride, before, after)
     kernel, stride, padding = (_side(getattr(module, name)) for name in ("kernel_size", "stride", "padding"))
-    if isinstance(module, nn.Conv2d):
-        multiply_adds = math.prod(after) * before[0] // module.groups * kernel * kernel
-        return Layer("conv", kernel, stride, padding, before, after, multiply_adds)
-    return Layer("max pool", kernel, stride, padding, before, after, 0)
+    kind = "conv" if isinstance(module, nn.Conv2d) else "max pool"
+    return Layer(kind, kernel, stride, padding, before, after)
 
 
 def _side(value: Any) -> int:  # noqa: ANN401 (torch gives a number or a pair)

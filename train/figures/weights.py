@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from avol.train.figures.style import FULL_WIDTH_INCHES, styled, without_axes
-from avol.train.network import AvolNet
+from avol.train.network import TwoTowerNetwork
 
 Kernels = NDArray[np.float32]  # N x channels x height x width
 COLUMNS = 8
@@ -56,7 +56,7 @@ def mosaic(pictures: NDArray[np.float32], columns: int = COLUMNS) -> NDArray[np.
 
 
 @styled
-def draw_weights(network: AvolNet) -> Figure:
+def draw_weights(network: TwoTowerNetwork) -> Figure:
     """The first kernels of both towers as grids of small pictures."""
     frame, audio = first_kernels(network.frame_tower), first_kernels(network.audio_tower)
     rows = math.ceil(max(len(frame), len(audio)) / COLUMNS)

@@ -7,7 +7,28 @@ import math
 import torch
 from torch import Tensor, nn
 
-from avol.runtime.spec import SpectrogramSpec
+from avol.runtime.spec import WAVEFORM, SpectrogramSpec
+
+
+def sound_front_end(spec: SpectrogramSpec) -> nn.Module:
+    """What turns samples ``N x S`` into the columns ``N x rows x T`` that a spec describes."""
+    return WaveformColumns(spec) if spec.kind == WAVEFORM else Spectrogram(spec)
+
+
+class WaveformColumns(nn.Module):
+    """Samples, cut into columns: for towers that hear the waveform, through the same door as a spectrogram."""
+
+    basis: Tensor
+
+    def __init__(self, spec: SpectrogramSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        # A convolution that picks one sample a row is exact, and takes tracks of any length on every runtime.
+        self.register_buffer("basis", torch.eye(spec.rows).unsqueeze(1), persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """float32 ``N x S`` to ``N x rows x T`` with ``T = S // hop_samples``."""
+        return nn.functional.conv1d(samples.unsqueeze(1), self.basis, stride=self.spec.hop_samples)
 
 
 class Spectrogram(nn.Module):
