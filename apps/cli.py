@@ -42,6 +42,7 @@ COMMANDS = {
     "data": Command(module="avol.apps.data", help="Turn videos into pairs to train on.", extra="train"),
     "train": Command(module="avol.apps.train", help="Train a model.", extra="train"),
     "eval": Command(module="avol.apps.eval", help="Measure how well a model finds sources.", extra="train"),
+    "embed": Command(module="avol.apps.embed", help="Write the vectors of sounds and pictures.", extra="cpu"),
     "calibrate": Command(
         module="avol.apps.calibrate", help="Fit score and threshold to held-out pairs.", extra="export"
     ),

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
 
     from avol.runtime.atomic import AtomicOutput, write_error
+    from avol.runtime.system import tells_where
     from avol.train.evaluate import CHANCE
     from avol.train.protocols.model import open_model
 
@@ -53,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name, figure in results.figures.items():
         chance = f"  (chance {100 * CHANCE[name]:.0f} %)" if name in CHANCE else ""
         print(f"  {name:<42} {figure}{chance}")
+    if not tells_where(spec):
+        print(f"  {spec.name} tells whether, not where: no figure of localisation is measured")
     if output is not None:
         record = {
             "model": {"name": spec.name, "sha256": spec.weights_sha256, "precision": arguments.precision},

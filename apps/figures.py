@@ -92,12 +92,13 @@ def _check(arguments: argparse.Namespace) -> None:
 def _everything(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     """One job per figure of a run."""
     from avol.runtime.atomic import write_error
+    from avol.runtime.system import tells_where
     from avol.train.figures.curves import read_history
     from avol.train.figures.models import open_network
 
     model: Path = arguments.model or arguments.run
     read_history(arguments.run)  # mistakes show before the folder is made
-    open_network(model)
+    spec = open_network(model).spec
     figures: dict[str, dict[str, object]] = {
         "network": {"network": str(model)},
         "history": {"runs": [arguments.run], "window": None},
@@ -105,6 +106,9 @@ def _everything(arguments: argparse.Namespace) -> list[argparse.Namespace]:
         "receptive-field": {"checkpoint": model, "picture": None, "cell": None, "pictures": 32},
         "panels": {"model": model, "clips": []},
     }
+    if not tells_where(spec):
+        print(f"{model}: {spec.name} tells whether, not where: no panels are drawn")
+        del figures["panels"]
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -169,10 +173,16 @@ def _receptive_field(job: argparse.Namespace) -> Figure:
 
 
 def _panels(job: argparse.Namespace) -> Figure:
+    from avol.runtime.errors import AvolError
+    from avol.runtime.system import tells_where
     from avol.train.figures.models import open_localiser
     from avol.train.figures.moments import clip_moment
     from avol.train.figures.panels import clip_rows, draw_panels, synthetic_rows
 
     spec, localise = open_localiser(job.model)
+    if not tells_where(spec):
+        raise AvolError(
+            f"{job.model}: {spec.name} tells whether, not where: it has no map to draw; choose another model."
+        )
     clips = [clip_moment(path, spec) for path in job.clips]
     return draw_panels(clip_rows(clips, spec) if clips else synthetic_rows(spec), localise, spec)

@@ -31,10 +31,16 @@ class Inputs:
     results_passed_over: int = 0
 
 
-def find_videos(names: Sequence[Path], *, recursive: bool = False) -> Inputs:
-    """The videos that files, folders and patterns stand for.
+def find_videos(
+    names: Sequence[Path],
+    *,
+    recursive: bool = False,
+    suffixes: frozenset[str] = VIDEO_SUFFIXES,
+    kind: str = "videos",
+) -> Inputs:
+    """The videos, or files of another ``kind`` with other ``suffixes``, that files, folders and patterns stand for.
 
-    A folder gives the videos in it by their suffix, hidden ones not, with ``recursive`` those below as well. A name
+    A folder gives those in it by their suffix, hidden ones not, with ``recursive`` those below as well. A name
     with ``*``, ``?`` or ``[`` that no file has is a pattern (for shells that expand none). A file that is missing
     stays in the list: it fails alone, when its turn comes.
 
@@ -43,7 +49,7 @@ def find_videos(names: Sequence[Path], *, recursive: bool = False) -> Inputs:
     """
     found, seen = Inputs(), set()
     for name in names:
-        for entry in _videos_of(name, recursive=recursive):
+        for entry in _videos_of(name, suffixes, kind, recursive=recursive):
             identity = os.path.realpath(entry.video)
             if identity in seen:
                 continue
@@ -53,7 +59,7 @@ def find_videos(names: Sequence[Path], *, recursive: bool = False) -> Inputs:
             else:
                 found.inputs.append(entry)
     if not found.inputs:
-        raise AvolError(f"{names[0]}: holds nothing but results of avol; name the videos that they were made from.")
+        raise AvolError(f"{names[0]}: holds nothing but results of avol; name the {kind} that they were made from.")
     return found
 
 
@@ -90,13 +96,13 @@ def refuse_collisions(results: dict[Path, Sequence[Path]]) -> None:
                 )
 
 
-def _videos_of(name: Path, *, recursive: bool) -> Iterator[Input]:
+def _videos_of(name: Path, suffixes: frozenset[str], kind: str, *, recursive: bool) -> Iterator[Input]:
     # os.path never raises: a name too long for the file system is left for opening it to report.
     if os.path.isdir(name):  # noqa: PTH112
-        entries = list(_videos_in(name, recursive=recursive))
+        entries = list(_videos_in(name, suffixes, recursive=recursive))
         if not entries:
             below = "" if recursive else "; --recursive looks in the folders below as well"
-            raise AvolError(f"{name}: no videos in this folder ({', '.join(sorted(VIDEO_SUFFIXES))}){below}.")
+            raise AvolError(f"{name}: no {kind} in this folder ({', '.join(sorted(suffixes))}){below}.")
         yield from entries
     elif any(sign in str(name) for sign in GLOB_SIGNS) and not os.path.exists(name):  # noqa: PTH110
         matches = [Path(match) for match in sorted(glob.glob(str(name), recursive=True))]  # noqa: PTH207 (absolute ones)
@@ -108,12 +114,12 @@ def _videos_of(name: Path, *, recursive: bool) -> Iterator[Input]:
         yield Input(name)
 
 
-def _videos_in(folder: Path, *, recursive: bool) -> Iterator[Input]:
+def _videos_in(folder: Path, suffixes: frozenset[str], *, recursive: bool) -> Iterator[Input]:
     def refuse(error: OSError) -> None:
         raise AvolError(f"{error.filename}: cannot be read: {error.strerror}; change its permissions or leave it out.")
 
     for root, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
                 yield Input(Path(root) / name, Path(root).relative_to(folder))

@@ -36,7 +36,12 @@ def main() -> int:
     """Write the figures and the page."""
     FIGURES.mkdir(exist_ok=True)
     parts = [tables.HEAD, tables.bundled_model(_read(MODEL / "test.json")), *_experiments(), *_model_figures()]
-    parts += [tables.by_class(_read(MODEL / "test.json")), tables.systems(FOLDER / "systems"), tables.LIMITS]
+    parts += [
+        tables.transfer(MODEL),
+        tables.by_class(_read(MODEL / "test.json")),
+        tables.systems(FOLDER / "systems"),
+        tables.LIMITS,
+    ]
     (FOLDER / "README.md").write_text("\n\n".join(part.strip() for part in parts if part) + "\n", encoding="utf-8")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +23,15 @@ def bundled_model_folder(name: str = DEFAULT_MODEL) -> Path:
 def bundled_sample() -> Path:
     """The video that ships with the package."""
     return Path(str(files("avol.runtime"))) / "samples" / "two-instruments.mp4"
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a model is a folder of graphs, and not a checkpoint or the folder of a run that holds one.
+
+    A folder with neither counts as exported: what it lacks is then said of the graphs.
+    """
+    # os.path never raises: a name too long for the file system is left for opening it to report.
+    return os.path.isdir(path) and ((path / SPEC_FILE).exists() or not (path / CHECKPOINT_FILE).exists())  # noqa: PTH112
 
 
 def read_spec(folder: Path) -> ModelSpec:

@@ -20,6 +20,11 @@ SYSTEMS = ("avol-net", "ave-net", "l3-net", "ez-vsl", "ez-vsl-guided", "attentio
 SYSTEMS_WITHOUT_MAP = ("ave-net", "l3-net")  # their grid is one cell: they tell whether, not where
 
 
+def tells_where(spec: ModelSpec) -> bool:
+    """Whether a model's maps say where; a map of one cell says only whether, and counts as found everywhere."""
+    return spec.system not in SYSTEMS_WITHOUT_MAP and spec.grid_height * spec.grid_width > 1
+
+
 @dataclass(frozen=True)
 class Localisation:
     """Where and how surely the sound of a window comes from its frame.

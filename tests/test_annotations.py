@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avol.apps.eval_protocol import PROTOCOLS as COMMAND_PROTOCOLS
+from avol.apps.eval_protocol import PLACES
 from avol.runtime.errors import AvolError
 from avol.train.protocols.media import Media, MediaFolder
 from avol.train.protocols.readers import PROTOCOLS, read_annotations
@@ -43,7 +43,7 @@ def refusal(folder: Path, protocol: str, content: Any) -> str:
 
 
 def test_the_command_knows_the_protocols() -> None:
-    assert set(COMMAND_PROTOCOLS) == set(PROTOCOLS)
+    assert set(PLACES) == set(PROTOCOLS)
 
 
 def test_vggss(tmp_path: Path) -> None:

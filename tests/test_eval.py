@@ -100,6 +100,20 @@ def test_constant_is_at_chance(material: Material) -> None:
         assert figures[name].value == 0.0
 
 
+def test_a_model_without_a_map_is_asked_whether_and_not_where(material: Material) -> None:
+    def whether(frames: Frames, samples: Samples) -> Maps:
+        return oracle(frames, samples).max(axis=(1, 2), keepdims=True)
+
+    figures = Evaluator(material, preset_spec("ave-net-128"), list(LABELS)).everything(whether).figures
+    assert figures.keys() == {
+        "composite_pairs_accuracy",
+        "composite_pairs_auc",
+        "own_sound_over_silence_auc",
+        "own_sound_over_foreign_auc",
+    }
+    assert figures["own_sound_over_silence_auc"].value == 1.0
+
+
 def test_deaf_localiser_is_betrayed_by_its_control(material: Material) -> None:
     """It finds every box, and finds it just as well with the wrong sound."""
     figures = Evaluator(material, SPEC, list(LABELS)).everything(deaf).figures

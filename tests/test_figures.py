@@ -19,6 +19,7 @@ from avol.apps import cli
 from avol.runtime.errors import AvolError
 from avol.runtime.media.video import read_picture
 from avol.runtime.model_folder import bundled_model_folder, bundled_sample
+from avol.train.checkpoint import save_checkpoint
 from avol.train.figures.curves import Curve, RunHistory, moving_average, overfitting_step, read_history
 from avol.train.figures.drawing import INCHES_PER_CHANNEL, THINNEST_INCHES
 from avol.train.figures.history import draw_history
@@ -161,6 +162,31 @@ def test_the_receptive_field_is_the_one_computed_by_hand(preset: str, size: int,
     field = receptive_field(trace_network(build_network(preset_spec(preset))).frame_layers)
     assert (field.size, field.stride, field.first) == (size, 16, first)
     assert field.span(4) == (first + 64, first + 64 + size)
+
+
+def test_a_pooled_tower_sees_the_whole_picture() -> None:
+    """Its maximum is over eight by eight cells, whose fields of 133 pixels lie 16 apart."""
+    torch.manual_seed(3)
+    spec = preset_spec("ave-net-128-half-width")
+    network = build_network(spec).eval()
+    field = receptive_field(trace_network(network).frame_layers)
+    assert (field.size, field.first) == (133 + 7 * 16, -59)
+    assert field.span(0) == (-59, 186)
+    found = effective_field(network, scene_pictures(128, 128, 2), (0, 0))
+    assert found.middle == (64, 64)
+    assert np.flatnonzero(found.gradient.sum(axis=1))[0] < 32
+
+
+def test_a_model_without_a_map_has_a_field_and_no_panels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = build_network(preset_spec("ave-net-128-half-width")).eval()
+    run = a_run(tmp_path / "run")
+    save_checkpoint(network, network.spec, run / "checkpoint.safetensors")
+    assert cli.main(["figures", "panels", str(run), "--out", str(tmp_path / "panels.png")]) == 1
+    assert "tells whether, not where" in capsys.readouterr().err
+    assert not (tmp_path / "panels.png").exists()
+    assert cli.main(["figures", "all", "--run", str(run), "--out", str(tmp_path / "all")]) == 0
+    assert "no panels are drawn" in capsys.readouterr().out
+    assert {path.stem for path in (tmp_path / "all").iterdir()} == {"network", "history", "weights", "receptive-field"}
 
 
 def test_no_gradient_lies_outside_of_the_receptive_field() -> None:

@@ -197,6 +197,20 @@ def test_sources_have_the_sound_that_is_named_for_them(tmp_path: Path) -> None:
 # What is measured
 
 
+def test_a_system_that_tells_only_whether_has_no_figure_of_places(collected: Collected) -> None:
+    spec = replace(preset_spec("ave-net-128"), threshold=0.5)
+
+    def whether(frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return oracle(frames, samples).max(axis=(1, 2), keepdims=True)
+
+    measured = measure(collected, OpenModel(spec, whether, all_of))
+    assert measured.tables.keys() == {"own sound over others, by the score", RETRIEVAL}
+    for row in (FOREIGN, SILENCE):
+        assert measured.tables["own sound over others, by the score"][row][AUC].value == 1.0
+    assert measured.tables[RETRIEVAL]["sounds for a picture"]["nDCG@30"].value == 1.0
+    assert any("tells whether, not where" in note for note in measured.notes)
+
+
 def test_oracle_is_right_and_its_controls_are_not(collected: Collected) -> None:
     measured = measure(collected, OpenModel(SPEC, oracle, all_of))
     assert measured.notes == []

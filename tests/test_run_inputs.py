@@ -37,6 +37,14 @@ def test_a_folder_gives_its_videos_in_order(tree: Path) -> None:
     assert names_of(tree, ".", recursive=True) == ["a.mov", "b.MP4", "in/c.webm"]
 
 
+def test_other_kinds_of_files_are_known_by_other_suffixes(tree: Path) -> None:
+    touch(tree, "in/z.WAV", "y.png")
+    found = find_videos([tree], recursive=True, suffixes=frozenset({".wav", ".png"}), kind="media")
+    assert [entry.video.name for entry in found.inputs] == ["y.png", "z.WAV"]
+    with pytest.raises(AvolError, match=r"no media in this folder \(\.flac\)"):
+        find_videos([tree], suffixes=frozenset({".flac"}), kind="media")
+
+
 def test_results_are_passed_over_and_counted(tree: Path) -> None:
     found = find_videos([tree, tree / "a.avol.json"])
     assert [entry.video.name for entry in found.inputs] == ["a.mov", "b.MP4"]

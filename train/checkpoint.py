@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def read_checkpoint_spec(path: Path) -> ModelSpec:
     Raises:
         AvolError: there is no such file, or it is not a checkpoint of avol.
     """
-    if not path.is_file():
+    # os.path never raises: a name may be too long for the file system.
+    if not os.path.isfile(path):  # noqa: PTH113
         raise AvolError(f"{path}: no such checkpoint; name a .safetensors file that avol train wrote.")
     try:
         with safe_open(path, framework="pt") as file:

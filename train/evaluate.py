@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.spec import ModelSpec
+from avol.runtime.system import tells_where
 from avol.train.data.material import Material
 from avol.train.metrics import (
     Figure,
@@ -81,18 +82,19 @@ class Evaluator:
     """Asks a localiser the questions of :class:`TestSets`."""
 
     def __init__(self, material: Material, spec: ModelSpec, trained_labels: list[str], *, seed: int = 0) -> None:
-        self.sets = TestSets(material, spec, trained_labels, seed=seed)
+        self.spec, self.sets = spec, TestSets(material, spec, trained_labels, seed=seed)
 
     def everything(self, localise: Localise) -> Results:
-        """All figures; parts for which the material holds too little are left out."""
-        results, sets = Results(), self.sets
+        """All figures; left out are parts for which the material holds too little, and places a model does not tell."""
+        results, sets, places = Results(), self.sets, tells_where(self.spec)
         if sets.has_pairs:
             self.composite_pairs(localise, results)
-        if sets.has_photograph_mosaics:
+        if places and sets.has_photograph_mosaics:
             self.photograph_mosaics(localise, results)
         if sets.has_clip_mosaics:
-            self.clip_mosaics(localise, results)
-            self.clip_boxes(localise, results)
+            if places:
+                self.clip_mosaics(localise, results)
+                self.clip_boxes(localise, results)
             self.silence_and_foreign_sound(localise, results)
         return results
 

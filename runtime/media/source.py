@@ -27,7 +27,15 @@ from avol.runtime.media.timing import container_end_seconds, frame_seconds, pack
 _FALLBACK_FRAME_RATE = 25.0
 
 
-__all__ = ["Source", "audio_stream_of", "open_container", "open_source", "part_of", "video_stream_of"]
+__all__ = [
+    "Source",
+    "audio_stream_of",
+    "first_sound_seconds",
+    "open_container",
+    "open_source",
+    "part_of",
+    "video_stream_of",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +211,19 @@ def _other_sound(path: Path) -> tuple[_Sound, float]:
         picture = _first_picture(container, video_stream_of(container, path), path)
         return sound, min(sound.start_seconds, frame_seconds(picture) or 0.0)
     return sound, sound.start_seconds
+
+
+def first_sound_seconds(path: Path) -> float:
+    """Time (pts * time_base) in a file of the first sample that decodes.
+
+    Raises:
+        AvolError: there is none.
+    """
+    sound, warnings = _first_sound(path)
+    if sound is None:
+        fact = "no sound could be decoded from its audio stream" if warnings else "no audio stream"
+        raise AvolError(f"{path}: {fact}. Give a file that has sound.")
+    return sound.start_seconds
 
 
 def _frame_rate(stream: VideoStream) -> float:

@@ -1,4 +1,4 @@
-"""Endings of file names by which a folder's videos are known; a file that is named needs none of them."""
+"""Endings of file names by which media in a folder are known; a file that is named needs none of them."""
 
 from __future__ import annotations
 
@@ -9,3 +9,6 @@ VIDEO_SUFFIXES = frozenset(
         *("flv", "wmv", "3gp", "ogv", "vob", "mxf"),
     )
 )
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+SOUND_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac"})
+MEDIA_SUFFIXES = VIDEO_SUFFIXES | PICTURE_SUFFIXES | SOUND_SUFFIXES

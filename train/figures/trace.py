@@ -96,9 +96,14 @@ def trace_network(network: TwoTowerNetwork) -> TracedNetwork:
 
 
 def receptive_field(layers: list[Layer]) -> ReceptiveField:
-    """What one output of a stack of windowed layers sees of its input, from kernels, strides and paddings."""
+    """What one output of a stack of windowed layers sees of its input, from kernels, strides and paddings.
+
+    A global maximum sees what all of its cells see.
+    """
     size, stride, first = 1, 1, 0
     for layer in layers:
+        if layer.kind == "global max":
+            size += (layer.input_shape[1] - 1) * stride
         first -= layer.padding * stride
         size += (layer.kernel - 1) * stride
         stride *= layer.stride

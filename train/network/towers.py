@@ -144,9 +144,17 @@ class AudioTower(nn.Module):
         self.convs, self.embed = convs, embed
 
     def forward(self, columns: Tensor) -> Tensor:
-        """Embed windows; the maximum over rows and columns forgets when in the window and at which pitch."""
-        vector: Tensor = self.embed(self.convs(self.as_picture(columns)).amax(dim=(2, 3)))
+        """Embed windows."""
+        vector: Tensor = self.embed(self.pooled_features(columns))
         return vector
+
+    def pooled_features(self, columns: Tensor) -> Tensor:
+        """The layer before the embedding: ``N x rows x columns`` to ``N x C``.
+
+        The maximum over rows and columns forgets when in the window and at which pitch.
+        """
+        features: Tensor = self.convs(self.as_picture(columns)).amax(dim=(2, 3))
+        return features
 
     def as_picture(self, columns: Tensor) -> Tensor:
         """``N x rows x columns`` to what the convolutions see, ``N x 1 x rows x columns``."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from avol.runtime.system import tells_where
 from avol.train.metrics import Figure, peak_position, point_in_boxes
 from avol.train.protocols.collect import Collected
 from avol.train.protocols.detection_tables import extended_table, lit_table
@@ -75,6 +76,12 @@ def measure(collected: Collected, model: OpenModel, *, seed: int = 0) -> Measure
     if partners is not None:
         maps[FOREIGN] = model.maps(collected.frames, windows[partners])
     maps[SILENCE] = model.maps(collected.frames, np.zeros_like(windows))
+    if not tells_where(model.spec):
+        # One cell covers the whole frame: as a map it would be measured as that control, and mean nothing.
+        measured.notes.append(f"{model.spec.name} tells whether, not where: no figure of localisation is measured")
+        measured.tables["own sound over others, by the score"] = _whether(maps, groups)
+        _retrieval(measured, collected, model, windows, rng)
+        return measured
     noise = np.clip(NOISE_LEVEL * rng.standard_normal(windows.shape[1]), -1, 1).astype(np.float32)
     noise_maps = model.maps(collected.frames, np.broadcast_to(noise, windows.shape))
     fixed = fixed_rule(model.spec.threshold)
@@ -96,6 +103,12 @@ def measure(collected: Collected, model: OpenModel, *, seed: int = 0) -> Measure
     _two_sources(measured, collected, model, partners, fixed)
     _retrieval(measured, collected, model, windows, rng)
     return measured
+
+
+def _whether(maps: dict[str, Maps], groups: list[str]) -> Table:
+    """Area under the ROC curve of the scores with the sample's own sound against those with others."""
+    scores = {name: values.max(axis=(1, 2)) for name, values in maps.items()}
+    return {name: {AUC: Figure.auc(scores[OWN], scores[name], groups)} for name in maps if name != OWN}
 
 
 def _pointing(maps: dict[str, Maps], samples: list[AnnotatedSample]) -> Table:

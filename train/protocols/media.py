@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avol.runtime.errors import AvolError
-from avol.runtime.media.suffixes import VIDEO_SUFFIXES
+from avol.runtime.media.suffixes import MEDIA_SUFFIXES, PICTURE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-SOUND_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac"})
 # ID_START, ID_START_END; seconds, padded or not, with or without decimals, or milliseconds of a ten-second clip.
 _FETCHED = re.compile(r"(?P<id>[A-Za-z0-9_-]{11})_(?P<start>\d+(?:\.\d+)?)(?:_(?P<end>\d+(?:\.\d+)?))?")
 CLIP_MILLISECONDS = 10_000
@@ -52,7 +50,7 @@ class MediaFolder:
         exact = self.folder / key
         if exact.suffix.lower() in VIDEO_SUFFIXES | SOUND_SUFFIXES and _is_inside(exact, self.folder):
             return Media(video=exact) if exact.suffix.lower() in VIDEO_SUFFIXES else Media(sound=exact)
-        stem = Path(key).stem if Path(key).suffix.lower() in _SUFFIXES else key
+        stem = Path(key).stem if Path(key).suffix.lower() in MEDIA_SUFFIXES else key
         if stem in self._by_stem:
             return _choose(self._by_stem[stem])
         clip = _clip_of(stem)
@@ -69,15 +67,12 @@ class MediaFolder:
             self._by_video.setdefault(clip[0], set()).add(stem)
 
 
-_SUFFIXES = VIDEO_SUFFIXES | PICTURE_SUFFIXES | SOUND_SUFFIXES
-
-
 def _files(folder: Path) -> list[Path]:
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = (Path(place) / name for name in sorted(names) if not name.startswith("."))
-        found += [path for path in visible if path.suffix.lower() in _SUFFIXES]
+        found += [path for path in visible if path.suffix.lower() in MEDIA_SUFFIXES]
     return found
 
 

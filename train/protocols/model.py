@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.errors import AvolError
-from avol.runtime.model_folder import CHECKPOINT_FILE, SPEC_FILE
+from avol.runtime.model_folder import CHECKPOINT_FILE, is_exported
 from avol.runtime.spec import ModelSpec
 
 BATCH = 32
@@ -61,7 +61,7 @@ def open_model(path: Path, precision: str = "fp32") -> OpenModel:
     Raises:
         AvolError: no model there, or none of this precision.
     """
-    if path.is_dir() and ((path / SPEC_FILE).exists() or not (path / CHECKPOINT_FILE).exists()):
+    if is_exported(path):
         return _open_exported(path, precision)
     if precision != "fp32":
         raise AvolError(f"{path}: a checkpoint computes in fp32; name the folder of an exported model for {precision}.")
