@@ -1,6 +1,6 @@
 """Every system on the same synthetic scenes, for the same number of batches: one row each in reports/README.md.
 
-    python reports/systems/compare.py [--only NAME ...] [--steps 300] [--runs runs/systems]
+    python reports/systems/compare.py [--only NAME ...] [--steps 120] [--runs runs/systems]
     python reports/systems/compare.py --time
 
 The first trains what has no result yet (`avol train`, which goes on where it was cut off), fits a calibration on scenes
@@ -45,7 +45,7 @@ from avol.train.network.presets import SYSTEMS
 Box = tuple[float, float, float, float]
 Maps = NDArray[np.float32]
 FOLDER = Path(__file__).parent
-STEPS = 300
+STEPS = 120
 SCENES, FIRST_VALIDATION, FIRST_TEST = 100, 5_000_000, 6_000_000  # of others than those of training
 BATCH = 32
 TIMED_PAIRS, TIMED_ROUNDS = 8, 9
