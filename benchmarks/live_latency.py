@@ -4,8 +4,8 @@
 
 A process of its own sends 640x360 at 25 pictures a second and a tone as MPEG-TS to 127.0.0.1, and notes the time at
 which each picture goes to its encoder. The pictures carry their number as black and white blocks. `avol-run --live`
-analyses them and writes its pictures as well, one for each line; the number read from the picture says when it was sent,
-the line says when it was written. A picture waits for the half window of sound behind it, which no program can
+analyses them and writes its pictures as well, one for each line; the number read from the picture says when it was
+sent, the line says when it was written. A picture waits for the half window of sound behind it, which no program can
 shorten: what is told is the latency beyond it. Sending, encoding, decoding, analysing and writing share the machine.
 """
 

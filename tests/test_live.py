@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from avol.runtime.live_input import LiveSource, shown
 from fake_system import SquareSystem
 from live_sender import FRAME_RATE, NUMBERS, LiveSender, LossyRelay, free_udp_port, loud_at
 from media_factory import read_number
+from rtsp_server import StreamServer
 
 RATE, WINDOW = 1000, 400
 ENOUGH = 25  # findings
@@ -127,12 +130,14 @@ def test_taking_waits_and_wakes() -> None:
     assert buffer.ended
 
 
-def listen(port: int, until: Callable[[list[LiveFinding], list[str]], bool]) -> tuple[list[LiveFinding], list[str]]:
-    """Findings and notices of a stream until it has shown enough, or for half a minute."""
+def listen(
+    port: int | str, until: Callable[[list[LiveFinding], list[str]], bool]
+) -> tuple[list[LiveFinding], list[str]]:
+    """Findings and notices of a stream (of an address, or a port) until it has shown enough, or for half a minute."""
     findings: list[LiveFinding] = []
     notices: list[str] = []
     give_up = time.monotonic() + 30
-    source = LiveSource(url=f"udp://127.0.0.1:{port}?overrun_nonfatal=1")
+    source = LiveSource(url=port if isinstance(port, str) else f"udp://127.0.0.1:{port}?overrun_nonfatal=1")
     system = SquareSystem()
     stop = lambda: until(findings, notices) or time.monotonic() > give_up  # noqa: E731
     for finding in localise_live(source, system, threshold=0.5, notice=notices.append, stop=stop):
@@ -171,6 +176,46 @@ def test_a_stream_is_localised_in_step() -> None:
         meter.add(finding)
     assert meter.findings == len(findings)
     assert meter.latency_percentile(50) > half_window - 0.1
+
+
+@pytest.mark.parametrize("kind", ["rtsp", "rtp", "http"])
+def test_other_ways_of_streaming_are_as_good(kind: str) -> None:
+    """RTSP as cameras speak it, with the packets in its own connection; RTP; HTTP without an end."""
+    relayed = free_udp_port()
+    with (
+        StreamServer(kind, relayed, free_udp_port()) as server,
+        LiveSender(f"udp://127.0.0.1:{relayed}?pkt_size=1316"),
+    ):
+        findings, notices = listen(server.url, lambda found, _: len(found) >= ENOUGH)
+    assert len(findings) >= ENOUGH, notices
+    assert_in_step(findings[5:])
+    if kind == "rtsp":
+        assert server.requests[:4] == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"]
+
+
+def test_a_camera_that_restarts_is_found_again() -> None:
+    relayed, port = free_udp_port(), free_udp_port()
+    findings: list[LiveFinding] = []
+    notices: list[str] = []
+    with LiveSender(f"udp://127.0.0.1:{relayed}?pkt_size=1316"):
+        with StreamServer("rtsp", relayed, port) as server:
+            give_up = time.monotonic() + 60
+            live = localise_live(
+                LiveSource(url=server.url),
+                SquareSystem(),
+                threshold=0.5,
+                notice=notices.append,
+                stop=lambda: time.monotonic() > give_up,
+            )
+            findings += itertools.islice(live, 8)
+        with StreamServer("rtsp", relayed, port), contextlib.closing(live):  # type: ignore[type-var]
+            for finding in live:
+                findings.append(finding)
+                if any("connected again" in notice for notice in notices) and len(findings) >= ENOUGH:
+                    break
+    assert any("connection lost" in notice for notice in notices), notices
+    assert any("connected again" in notice for notice in notices), notices
+    assert len(findings) >= ENOUGH
 
 
 def test_lost_packets_cost_pictures_and_nothing_else() -> None:
