@@ -47,7 +47,16 @@ def _record(diagnosis: Diagnosis) -> dict[str, Any]:
     import dataclasses
 
     record = dataclasses.asdict(diagnosis)
-    return {**record, "can_run": diagnosis.can_run}
+    return {**record, "encoders": _encoders(), "can_run": diagnosis.can_run}
+
+
+def _encoders() -> dict[str, str]:
+    """By name: whether it opens here, or why not; nothing where PyAV does not work, which is a problem of its own."""
+    try:
+        from avol.runtime.media.encoders import ENCODERS, encoder_problem
+    except ImportError:
+        return {}
+    return {codec: encoder_problem(codec) or "works" for codec in ENCODERS}
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
@@ -57,6 +66,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         lines += _table("GPU", _gpu(report["gpu"]))
     lines += _table("ONNX Runtime", report.get("providers", {}))
     lines += _table("TensorRT", report.get("engines", {}))
+    lines += _table("encoders", report.get("encoders", {}))
     for number, problem in enumerate(report["problems"], 1):
         lines += ["", f"problem {number}: {problem['fact']}", f"    fix: {problem['fix']}"]
     verdict = "A model can be run here." if report["can_run"] else "No model can be run here."

@@ -57,6 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.image is not None:
         with termination_cleans_up(), open_backend(arguments.model, arguments.device, arguments.precision) as backend:
             return run_image(arguments, backend)
+    if "-" in arguments.codec:  # of hardware: not found out after a minute of work
+        from avol.runtime.media.encoders import require_encoder
+
+        require_encoder(arguments.codec)
     if is_piped(arguments):
         return _run_piped(arguments)
     inputs = find_videos(arguments.videos, recursive=arguments.recursive).inputs

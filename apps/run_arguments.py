@@ -19,7 +19,7 @@ examples:
 STYLES = ("overlay", "contour", "box", "side-by-side", "heatmap")
 COLOUR_MAPS = ("inferno", "magma", "plasma", "viridis", "cividis", "turbo")
 FORMATS = ("json", "jsonl", "csv", "npz")
-CODECS = ("h264", "hevc", "vp9", "h264-nvenc", "hevc-nvenc")
+CODECS = ("h264", "hevc", "vp9", "h264-nvenc", "hevc-nvenc", "h264-qsv", "hevc-qsv")
 HIGHEST_CRF = 63
 
 

@@ -13,8 +13,9 @@ import av
 
 from avol.runtime.frame_localiser import frames_in_queue
 from avol.runtime.heat import Shown, held_heat, moving_heat
+from avol.runtime.media.encoders import DEFAULT_CODEC
 from avol.runtime.media.source import Source
-from avol.runtime.media.writer import DEFAULT_CODEC, VideoWriter
+from avol.runtime.media.writer import VideoWriter
 from avol.runtime.results import MADE_BY
 from avol.runtime.stage_times import timed
 from avol.runtime.stages import FrameQueue, Stages

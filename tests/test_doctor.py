@@ -76,7 +76,8 @@ def test_this_machine_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert report["can_run"] is True
     assert report["providers"][CPU] == WORKS
     assert report["packages"]["numpy"] in shown
-    assert {"avol", "python", "packages", "gpu", "providers", "engines", "problems", "can_run"} == report.keys()
+    expected = {"avol", "python", "packages", "gpu", "providers", "engines", "encoders", "problems", "can_run"}
+    assert expected == report.keys()
 
 
 def test_a_report_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

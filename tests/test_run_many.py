@@ -21,7 +21,7 @@ from avol.apps.cli import main, main_run
 from avol.apps.live import RollingLines
 from avol.runtime import overlay, styles, timeline_formats
 from avol.runtime.errors import AvolError
-from avol.runtime.media import writer
+from avol.runtime.media import encoders
 from avol.runtime.strip import strip_height
 from avol.runtime.timeline import read_timeline
 from live_sender import LiveSender, free_udp_port
@@ -53,7 +53,7 @@ def test_names_on_the_command_line_are_those_of_the_runtime() -> None:
     assert run_arguments.STYLES == styles.STYLES
     assert tuple(overlay.COLOUR_MAPS) == run_arguments.COLOUR_MAPS
     assert run_arguments.FORMATS == timeline_formats.FORMATS
-    assert tuple(writer.CODECS) == run_arguments.CODECS
+    assert tuple(encoders.ENCODERS) == run_arguments.CODECS
 
 
 def test_a_folder_is_run_file_by_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +143,7 @@ def test_formats_of_the_timeline(clip: Path, tmp_path: Path) -> None:
         ["a.mp4", "--live", "udp://127.0.0.1:1"],
         ["a.mp4", "--seconds", "3"],
         ["a.mp4", "--format", "csv", "--maps"],
-        ["a.mp4", "--json", "-"],
+        ["a.mp4", "--json", "-", "--output", "-"],
         ["a.mp4", "--crf", "99"],
         ["a.mp4", "--opacity", "2"],
     ],

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from avol.runtime.atomic import write_error
 from avol.runtime.errors import AvolError
+from avol.runtime.media.encoders import DEFAULT_CODEC, ENCODERS
 from avol.runtime.media.packets import AudioPacketCopier
 from avol.runtime.media.spool import PacketSink, PacketSpool
 from avol.runtime.overlay import even
@@ -26,15 +27,6 @@ LONGEST_CLUSTER_MILLISECONDS = 500  # in a pipe: what a viewer waits for
 FINEST_TICKS = 1_000_000  # a second; a finer clock is a container's habit and no picture needs it
 USUAL_TICKS = 90_000  # a second, a multiple of the usual frame rates
 COARSEST_TICKS = 10_000  # a second; coarser clocks are divided, so that a picture can be moved by next to nothing
-# Name for people -> FFmpeg's encoder and its options beside the quality; an x265 without log-level talks.
-CODECS: dict[str, tuple[str, dict[str, str]]] = {
-    "h264": ("libx264", {"preset": "veryfast"}),
-    "hevc": ("libx265", {"preset": "superfast", "x265-params": "log-level=error"}),
-    "vp9": ("libvpx-vp9", {"b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}),
-    "h264-nvenc": ("h264_nvenc", {"preset": "p4", "rc": "vbr"}),
-    "hevc-nvenc": ("hevc_nvenc", {"preset": "p4", "rc": "vbr"}),
-}
-DEFAULT_CODEC = "h264"
 UNSPECIFIED = 2  # colour matrix, in H.273
 USUAL_FRAME_SECONDS = Fraction(1, 25)
 
@@ -57,7 +49,7 @@ class VideoWriter:
         audio_ends_with_video: leave out sound beyond the last picture.
         audio_is_part: much of the sound lies before zero, and is left out.
         crf: constant rate factor; smaller is better and larger. What a number means differs between codecs.
-        codec: one of :data:`CODECS`.
+        codec: one of :data:`avol.runtime.media.encoders.ENCODERS`.
         comment: goes into the file's metadata.
         spooled: packets wait on disk until :meth:`close`, so that memory stays flat however long the video is; costs
             room for a second copy while it is written.
@@ -109,12 +101,11 @@ class VideoWriter:
                 assert self._path is not None
                 self._spool = PacketSpool(self._output, self._path.absolute().parent)
         self._sink: PacketSink = self._spool or self._output
-        encoder_name, options = CODECS[codec]
-        quality = {"cq" if codec.endswith("nvenc") else "crf": str(crf)}
+        kind = ENCODERS[codec]
         stream = self._output.add_stream(
-            encoder_name,
+            kind.name,
             rate=frame_rate.limit_denominator(1_000_000) if frame_rate else None,
-            options=options | quality,
+            options=kind.options | {kind.quality: str(crf)},
             width=even(width),
             height=even(height),
             time_base=self._time_base,
@@ -123,7 +114,7 @@ class VideoWriter:
         self._stream = stream
         encoder = self._stream.codec_context
         encoder.time_base = self._time_base
-        encoder.pix_fmt = "yuv420p"
+        encoder.pix_fmt = kind.pixel_format  # another than a picture's own makes PyAV convert it
         encoder.sample_aspect_ratio = sample_aspect_ratio
         if codec.startswith("hevc") and self._path is not None:
             encoder.codec_tag = "hvc1"  # by which Apple's players know it
