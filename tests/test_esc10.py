@@ -159,6 +159,8 @@ def test_the_layer_before_and_an_exported_model(
 ) -> None:
     assert evaluate(checkpoint, folder, "--layer", "pooled") == 0
     assert "layer pooled (64 numbers), torch-cpu fp32" in capsys.readouterr().out
+    assert evaluate(bundled_model_folder(), folder) == 0
+    assert "layer embedding (128 numbers), onnxruntime-cpu fp32" in capsys.readouterr().out
     assert evaluate(bundled_model_folder(), folder, "--layer", "pooled") == 1
     assert "gives its embedding alone" in capsys.readouterr().err
     assert evaluate(checkpoint, folder, "--precision", "int8") == 1
