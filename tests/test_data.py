@@ -662,7 +662,8 @@ def test_scene_moments_are_a_function_of_the_seed() -> None:
 
 
 def test_pool_draws_different_kinds(pool: ScenePool) -> None:
-    frames, samples, matches, heard = pool.draw(rng(0), 4, pictures_per_kind=2)
+    drawn = pool.draw(rng(0), 4, pictures_per_kind=2)
+    frames, samples, matches, heard = drawn.frames, drawn.samples, drawn.matches, drawn.heard
     assert frames.shape == (8, SIZE, SIZE, 3)
     assert samples.shape == (4, SOUND.clip_samples)
     assert samples.dtype == np.float32

@@ -94,7 +94,8 @@ def test_moments_show_and_hear_one_object() -> None:
 
 def test_a_pool_draws_true_matches() -> None:
     pool = ScenePool(preset_spec("avol-128"), scenes=12, first_seed=0)
-    frames, samples, matches, heard = pool.draw(np.random.default_rng(0), 3, pictures_per_kind=2)
+    drawn = pool.draw(np.random.default_rng(0), 3, pictures_per_kind=2)
+    frames, samples, matches, heard = drawn.frames, drawn.samples, drawn.matches, drawn.heard
     assert (len(frames), len(samples), matches.shape) == (6, 3, (6, 3))
     assert len(set(heard)) == 3
     assert all(matches[2 * column + row, column] for column in range(3) for row in range(2))
