@@ -50,8 +50,11 @@ def check_pipes(arguments: argparse.Namespace) -> None:
         raise argparse.ArgumentError(None, "--skip-existing goes with files, not with -")
     if STANDARD in arguments.videos and (sys.stdin is None or sys.stdin.isatty()):
         raise argparse.ArgumentError(None, "standard input is no video; pipe one into avol-run, or name a file")
-    if STANDARD in (arguments.output, arguments.json) and sys.stdout.isatty():
-        raise argparse.ArgumentError(None, "standard output is a terminal; pipe it into a player or a file")
+    if STANDARD in (arguments.output, arguments.json):
+        if sys.__stdout__ is None:
+            raise argparse.ArgumentError(None, "standard output is closed; pipe it into a player or a file")
+        if sys.__stdout__.isatty():
+            raise argparse.ArgumentError(None, "standard output is a terminal; pipe it into a player or a file")
 
 
 @contextlib.contextmanager

@@ -35,6 +35,15 @@ regression on the mean vector of a clip's windows, standardised, its penalty cho
 figures probe denser features of networks that heard hundreds of thousands of clips.
 """
 
+SYSTEMS = """\
+Each learnt from the same 300 synthetic scenes for {steps} batches of 24 pictures and 8 sounds, from chance, one seed
+(`python reports/systems/compare.py`), and was asked about scenes of several objects that it has not seen, with a
+threshold fitted on others. It is a small budget on drawn pictures: what needs longer to get going, or the losses and
+towers of photographs, does not show what it can. Pairs: the sound of an object in the picture, or of one that is not. \
+Peak in box: of the sounding object; beside it the same with a foreign sound, and the centre of the picture. \
+\N{DAGGER} By class activation: the head on every cell before the pooling. [docs/systems.md](../docs/systems.md) says
+what each system is."""
+
 LIMITS = """\
 ## What cannot be compared
 
@@ -137,7 +146,9 @@ def systems(folder: Path) -> str:
     if not found:
         return ""
     columns = list(found[0]["row"])
-    lines = ["## Systems\n", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    steps = ", ".join(sorted({str(result["steps"]) for result in found}))
+    lines = [f"## Systems\n\n{SYSTEMS.format(steps=steps)}\n"]
+    lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += ["| " + " | ".join(str(result["row"].get(name, "")) for name in columns) + " |" for result in found]
     return "\n".join(lines)
 

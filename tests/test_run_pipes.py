@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -196,3 +197,12 @@ def test_terminals_are_no_pipes(tmp_path: Path, model: Path, clip: Path) -> None
     finally:
         os.close(leader)
         os.close(follower)
+
+
+@pytest.mark.parametrize("options", [["--output", "-"], ["--no-video", "--json", "-"]])
+def test_a_closed_standard_output_is_no_pipe(options: list[str], tmp_path: Path, model: Path, clip: Path) -> None:
+    command = shlex.join([sys.executable, "-c", RUN, str(clip), *options, "--model", str(model)])
+    done = subprocess.run(["sh", "-c", f"{command} >&-"], check=False, stderr=subprocess.PIPE, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(b"standard output is closed; pipe it into a player or a file")
+    assert list(tmp_path.iterdir()) == []

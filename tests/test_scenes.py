@@ -100,8 +100,8 @@ def test_a_pool_draws_true_matches() -> None:
     assert len(set(heard)) == 3
     assert all(matches[2 * column + row, column] for column in range(3) for row in range(2))
     again = pool.draw(np.random.default_rng(0), 3, pictures_per_kind=2)
-    assert np.array_equal(frames, again[0])
-    assert np.array_equal(samples, again[1])
+    assert np.array_equal(frames, again.frames)
+    assert np.array_equal(samples, again.samples)
 
 
 def test_the_bundled_sample_is_the_scene_it_claims_to_be() -> None:

@@ -62,6 +62,8 @@ class Contender:
 
 CONTENDERS = {
     "avol-net": Contender("AVOL-net", "avol-128-half-width"),
+    "avol-net-full": Contender("AVOL-net, full width", "avol-128"),
+    "avol-net-224": Contender("AVOL-net, full width, 224 pixels, 48 kHz", "avol-224"),
     "avol-net-half-depth": Contender("AVOL-net, full width, half depth", "avol-128-half-depth"),
     "ave-net": Contender("AVE-Net", "ave-net-128-half-width"),
     "l3-net": Contender("L3-Net", "l3-net-128-half-width"),
