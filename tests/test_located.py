@@ -34,6 +34,15 @@ def test_coverage_by_hand() -> None:
     assert not cell_coverage([], 3, 4).any()
 
 
+def test_a_cutout_before_a_frame_of_its_own_class_has_no_known_place() -> None:
+    picture = Picture(
+        np.zeros((SIZE, SIZE, 3), np.uint8), [("dog", (0.0, 0.0, 1.0, 1.0)), ("dog", (0.1, 0.1, 0.4, 0.4))]
+    )
+    located, sources = locate([picture], ["dog"], np.array([[True]]), 4, 4)
+    assert located.tolist() == [NOWHERE]
+    assert not sources.any()
+
+
 unit = st.floats(0, 1)
 
 
