@@ -92,6 +92,16 @@ def test_moments_show_and_hear_one_object() -> None:
         assert 0 <= y0 < y1 <= 1
 
 
+def test_moments_last_as_long_as_what_is_heard_of_them() -> None:
+    """EZ-VSL hears three seconds, which is longer than the usual turns."""
+    spec = preset_spec("ez-vsl-224")
+    moments = scene_moments(11, spec)
+    assert moments
+    for moment in moments:
+        assert len(moment.samples) == spec.spectrogram.clip_samples
+        assert min(float(np.abs(third).max()) for third in np.array_split(moment.samples, 3)) > 0.01
+
+
 def test_a_pool_draws_true_matches() -> None:
     pool = ScenePool(preset_spec("avol-128"), scenes=12, first_seed=0)
     frames, samples, matches, heard = pool.draw(np.random.default_rng(0), 3, pictures_per_kind=2)
