@@ -50,6 +50,8 @@ def check_pipes(arguments: argparse.Namespace) -> None:
         raise argparse.ArgumentError(None, "--skip-existing goes with files, not with -")
     if STANDARD in arguments.videos and (sys.stdin is None or sys.stdin.isatty()):
         raise argparse.ArgumentError(None, "standard input is no video; pipe one into avol-run, or name a file")
+    if STANDARD in (arguments.output, arguments.json) and sys.__stdout__ is None:
+        raise argparse.ArgumentError(None, "standard output is closed; pipe it into a player or a file")
     if STANDARD in (arguments.output, arguments.json) and sys.stdout.isatty():
         raise argparse.ArgumentError(None, "standard output is a terminal; pipe it into a player or a file")
 
@@ -94,8 +96,13 @@ def piped_output(arguments: argparse.Namespace, job: RunOptions) -> Iterator[Run
         unnamed = Path(folder) / f"timeline.{job.format}"
         if arguments.json == STANDARD:
             yield replace(job, timeline_out=unnamed)
-            with unnamed.open("rb") as file, os.fdopen(os.dup(_standard_output()), "wb") as output:
-                shutil.copyfileobj(file, output)
+            try:
+                with unnamed.open("rb") as file, os.fdopen(os.dup(_standard_output()), "wb") as output:
+                    shutil.copyfileobj(file, output)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise write_error(Path(NAMED_OUTPUT), error) from None
         elif arguments.json is None and arguments.output_dir is None:
             yield replace(job, video_out=None, video_to=_standard_output(), timeline_out=unnamed)
         else:

@@ -196,3 +196,24 @@ def test_terminals_are_no_pipes(tmp_path: Path, model: Path, clip: Path) -> None
     finally:
         os.close(leader)
         os.close(follower)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path, model: Path, clip: Path) -> None:
+    options = [str(clip), "--no-video", "--json", "-", "--quiet", "--model", str(model), "--device", "cpu"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, *options], check=False, stdout=full, stderr=subprocess.PIPE, cwd=tmp_path
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == [
+        "avol-run: standard output: cannot be written: No space left on device. Free some space, or choose another "
+        "directory."
+    ]
+
+
+def test_a_closed_standard_output_is_a_mistake_of_the_call(tmp_path: Path, clip: Path) -> None:
+    command = ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-c", RUN, str(clip), "--output", "-"]
+    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"standard output is closed" in done.stderr
