@@ -104,13 +104,15 @@ def test_moments_last_as_long_as_what_is_heard_of_them() -> None:
 
 def test_a_pool_draws_true_matches() -> None:
     pool = ScenePool(preset_spec("avol-128"), scenes=12, first_seed=0)
-    frames, samples, matches, heard = pool.draw(np.random.default_rng(0), 3, pictures_per_kind=2)
-    assert (len(frames), len(samples), matches.shape) == (6, 3, (6, 3))
-    assert len(set(heard)) == 3
-    assert all(matches[2 * column + row, column] for column in range(3) for row in range(2))
+    drawn = pool.draw(np.random.default_rng(0), 3, pictures_per_kind=2)
+    assert (len(drawn.frames), len(drawn.samples), drawn.matches.shape) == (6, 3, (6, 3))
+    assert len(set(drawn.heard)) == 3
+    assert drawn.located.tolist() == [0, 0, 1, 1, 2, 2]
+    assert drawn.matches[np.arange(6), drawn.located].all()
+    assert (drawn.sources.max(axis=(1, 2)) > 0).all()
     again = pool.draw(np.random.default_rng(0), 3, pictures_per_kind=2)
-    assert np.array_equal(frames, again[0])
-    assert np.array_equal(samples, again[1])
+    assert np.array_equal(drawn.frames, again.frames)
+    assert np.array_equal(drawn.samples, again.samples)
 
 
 def test_the_bundled_sample_is_the_scene_it_claims_to_be() -> None:
