@@ -662,13 +662,13 @@ def test_scene_moments_are_a_function_of_the_seed() -> None:
 
 
 def test_pool_draws_different_kinds(pool: ScenePool) -> None:
-    frames, samples, matches, heard = pool.draw(rng(0), 4, pictures_per_kind=2)
-    assert frames.shape == (8, SIZE, SIZE, 3)
-    assert samples.shape == (4, SOUND.clip_samples)
-    assert samples.dtype == np.float32
-    assert len(set(heard)) == 4
+    drawn = pool.draw(rng(0), 4, pictures_per_kind=2)
+    assert drawn.frames.shape == (8, SIZE, SIZE, 3)
+    assert drawn.samples.shape == (4, SOUND.clip_samples)
+    assert drawn.samples.dtype == np.float32
+    assert len(set(drawn.heard)) == 4
     # The two pictures of each kind show it.
-    assert all(matches[row, row // 2] for row in range(8))
+    assert all(drawn.matches[row, row // 2] for row in range(8))
 
 
 def test_batch_of_scenes(pool: ScenePool) -> None:
