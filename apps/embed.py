@@ -47,15 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Embed every file; gives the exit code: 1 if one of them could not be used."""
     from avol.apps.run_console import say, termination_cleans_up
     from avol.apps.run_inputs import find_videos
-    from avol.runtime.atomic import AtomicOutput
-    from avol.runtime.embedding_file import embedding_arrays, write_embeddings
+    from avol.runtime.embedding_file import embedding_arrays, open_embeddings, write_embeddings
     from avol.runtime.errors import AvolError
     from avol.runtime.media.suffixes import MEDIA_SUFFIXES
     from avol.runtime.sound_windows import hop_in_samples
 
     if arguments.out.suffix.lower() != ".npz":
         raise argparse.ArgumentError(None, "--out must end with .npz")
-    output = AtomicOutput(arguments.out)  # a mistake shows before the work
+    output = open_embeddings(arguments.out)  # a mistake shows before the work
     found = find_videos(arguments.files, recursive=arguments.recursive, suffixes=MEDIA_SUFFIXES, kind="media")
     with termination_cleans_up(), _open(arguments) as embedder:
         embedded = _embed_all(found.inputs, embedder, arguments)

@@ -35,13 +35,18 @@ def check_pipes(arguments: argparse.Namespace) -> None:
     if arguments.live is not None or arguments.image is not None:
         if arguments.output is not None or STANDARD in arguments.videos:
             raise argparse.ArgumentError(None, "--output and - go with one video")
+        if arguments.image is not None and arguments.json == STANDARD:
+            raise argparse.ArgumentError(None, "--json - goes with a video or --live; name a file")
         return
     if arguments.output is not None and arguments.no_video:
         raise argparse.ArgumentError(None, "--output names the video that --no-video leaves out")
     if arguments.output not in (None, STANDARD) and arguments.output.suffix.lower() != ".mp4":
         raise argparse.ArgumentError(None, f"--output {arguments.output}: the video is MP4; end its name in .mp4")
-    if not is_piped(arguments):
-        return
+    if is_piped(arguments):
+        _check_streams(arguments)
+
+
+def _check_streams(arguments: argparse.Namespace) -> None:
     if arguments.output == arguments.json == STANDARD:
         raise argparse.ArgumentError(None, "--output and --json cannot both be standard output")
     if len(arguments.videos) > 1:
@@ -97,8 +102,13 @@ def piped_output(arguments: argparse.Namespace, job: RunOptions) -> Iterator[Run
         unnamed = Path(folder) / f"timeline.{job.format}"
         if arguments.json == STANDARD:
             yield replace(job, timeline_out=unnamed)
-            with unnamed.open("rb") as file, os.fdopen(os.dup(_standard_output()), "wb") as output:
-                shutil.copyfileobj(file, output)
+            try:
+                with unnamed.open("rb") as file, os.fdopen(os.dup(_standard_output()), "wb") as output:
+                    shutil.copyfileobj(file, output)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise write_error(Path(NAMED_OUTPUT), error) from None
         elif arguments.json is None and arguments.output_dir is None:
             yield replace(job, video_out=None, video_to=_standard_output(), timeline_out=unnamed)
         else:

@@ -182,6 +182,8 @@ def _check_system(arguments: argparse.Namespace, spec: ModelSpec, recipe: Recipe
     from avol.train.network.presets import SYSTEMS
 
     system = SYSTEMS[spec.system]
+    if arguments.imagenet is not None and not system.residual:
+        raise argparse.ArgumentError(None, f"--imagenet goes with ez-vsl; --preset {spec.preset} has no ResNet")
     if system.guided and arguments.imagenet is None:
         raise argparse.ArgumentError(None, f"--preset {spec.preset} needs --imagenet, whose network sees the objects")
     if arguments.clip_boxes and not arguments.box_weight:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from avol.runtime.atomic import AtomicOutput, write_error
 from avol.runtime.embedder import Embedder, FileEmbeddings, Vectors
+from avol.runtime.errors import AvolError
 
 FORMAT = "avol.embeddings/1"
 
@@ -52,6 +54,26 @@ def embedding_arrays(
         "frame_time_seconds": np.concatenate([np.zeros(0), *(one.frame_time_seconds for one in found)]),
         "frame_mean": _means([one.frames for one in found], size),
     }
+
+
+def open_embeddings(path: Path) -> AtomicOutput:
+    """Where vectors go; earlier ones of that name are replaced when the new ones are complete.
+
+    Raises:
+        AvolError: nothing can be written there, or something has the name that avol embed did not write.
+    """
+    output = AtomicOutput(path)
+    if os.path.exists(path) and not _is_own(path):  # noqa: PTH110 (Path.exists raises where a name is too long)
+        raise AvolError(f"{path}: is there already and no file of avol embed; choose another name for --out.")
+    return output
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return str(found["format"]) == FORMAT
+    except Exception:  # of NumPy, zipfile and zlib, by kind of file
+        return False
 
 
 def write_embeddings(output: AtomicOutput, arrays: dict[str, NDArray[Any]]) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from avol.apps.cli import main
 from avol.runtime.embedder import Embedder, embed_file
+from avol.runtime.embedding_file import FORMAT
 from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import bundled_model_folder
 from avol.runtime.sound_windows import hop_in_samples, read_windows, sound_windows
@@ -261,10 +262,11 @@ def test_a_model_without_finite_numbers_is_no_embedder(media: Path) -> None:
 
 def test_nothing_usable_leaves_what_was_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.wav").write_text("no sound at all")
-    (tmp_path / "out.npz").write_text("earlier")
+    np.savez(tmp_path / "out.npz", format=FORMAT, files=np.array(["earlier"]))
+    earlier = (tmp_path / "out.npz").read_bytes()
     assert main(["embed", str(MODEL), str(tmp_path / "text.wav"), "--out", str(tmp_path / "out.npz")]) == 1
     assert "none of the 1 files could be used" in capsys.readouterr().err
-    assert (tmp_path / "out.npz").read_text() == "earlier"
+    assert (tmp_path / "out.npz").read_bytes() == earlier
     assert {path.name for path in tmp_path.iterdir()} == {"text.wav", "out.npz"}
 
 
@@ -302,3 +304,17 @@ def test_mistakes_are_one_line(
     assert fact in error
     assert status == 2 or len(error.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_program_s_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, sound = tmp_path / "vectors.npz", tmp_path / "tone.wav"
+    sound.write_bytes(b"not looked at")
+    for content in (b"hi", b""):
+        out.write_bytes(content)
+        assert main(["embed", str(bundled_model_folder()), str(sound), "--out", str(out)]) == 1
+        assert "no file of avol embed" in capsys.readouterr().err
+        assert out.read_bytes() == content
+    np.savez(out, format="somebody's", numbers=np.zeros(3))
+    content = out.read_bytes()
+    assert main(["embed", str(bundled_model_folder()), str(sound), "--out", str(out)]) == 1
+    assert out.read_bytes() == content

@@ -34,6 +34,15 @@ def test_coverage_by_hand() -> None:
     assert not cell_coverage([], 3, 4).any()
 
 
+def test_a_cutout_before_a_frame_of_its_own_class_has_no_known_place() -> None:
+    picture = Picture(
+        np.zeros((SIZE, SIZE, 3), np.uint8), [("dog", (0.0, 0.0, 1.0, 1.0)), ("dog", (0.1, 0.1, 0.4, 0.4))]
+    )
+    located, sources = locate([picture], ["dog"], np.array([[True]]), 4, 4)
+    assert located.tolist() == [NOWHERE]
+    assert not sources.any()
+
+
 unit = st.floats(0, 1)
 
 
@@ -132,6 +141,7 @@ CPU = torch.device("cpu")
         (["--preset", "avol-128-half-width", "--box-weight", "nan"], "--box-weight must be at least 0"),
         (["--preset", "attention-128-half-width", "--clip-boxes"], "goes only with --box-weight"),
         (["--preset", "ez-vsl-224-guided"], "needs --imagenet"),
+        (["--preset", "avol-128", "--imagenet", "resnet18.pth"], "has no ResNet"),
         (["--preset", "attention-128-half-width", "--recipe", "report"], "from a whole batch"),
     ],
 )

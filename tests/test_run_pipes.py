@@ -175,6 +175,7 @@ def test_a_cut_off_video_is_run_up_to_there_or_refused(tmp_path: Path, model: Pa
         (["-", "--skip-existing"], "goes with files"),
         (["--live", "udp://127.0.0.1:9", "--output", "-"], "go with one video"),
         (["CLIP", "-", "--output", "a.mp4"], "goes with one video"),
+        (["--image", "a.png", "--audio", "CLIP", "--json", "-"], "goes with a video or --live"),
     ],
 )
 def test_what_does_not_go_together(options: list[str], said: str, tmp_path: Path, model: Path, clip: Path) -> None:
@@ -206,3 +207,17 @@ def test_a_closed_standard_output_is_no_pipe(options: list[str], tmp_path: Path,
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(b"standard output is closed; pipe it into a player or a file")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path, model: Path, clip: Path) -> None:
+    options = [str(clip), "--no-video", "--json", "-", "--quiet", "--model", str(model), "--device", "cpu"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, *options], check=False, stdout=full, stderr=subprocess.PIPE, cwd=tmp_path
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == [
+        "avol-run: standard output: cannot be written: No space left on device. Free some space, or choose another "
+        "directory."
+    ]

@@ -39,8 +39,10 @@ def locate(
     located = np.full(len(pictures), NOWHERE, np.int64)
     sources = np.zeros((len(pictures), height, width), np.float32)
     for row, picture in enumerate(pictures):
-        for label, (x0, y0, x1, y1) in picture.objects:
-            if not 0 < (x1 - x0) * (y1 - y0) < LARGEST_AREA or label not in heard:
+        # A frame of a clip may lie behind a cut-out of its own class: then the source may be anywhere after all.
+        anywhere = {label for label, box in picture.objects if _area(box) >= LARGEST_AREA}
+        for label, box in picture.objects:
+            if not _area(box) > 0 or label in anywhere or label not in heard:
                 continue
             number = heard.index(label)
             same = [box for name, box in picture.objects if name == label]
@@ -48,6 +50,11 @@ def locate(
                 located[row], sources[row] = number, cell_coverage(same, height, width)
                 break
     return located, sources
+
+
+def _area(box: Box) -> float:
+    x0, y0, x1, y1 = box
+    return (x1 - x0) * (y1 - y0)
 
 
 def _overlap(start: float, end: float, cells: int) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from avol.runtime.spec import ModelSpec
 from avol.train.data.batch import Batch
 from avol.train.data.located import cell_coverage
 from avol.train.scenes.scene import KINDS, Box, SyntheticScene
+from avol.train.scenes.staging import SHORTEST_TURN_SECONDS, Turn
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class SceneDraw:
 
 def scene_moments(seed: int, spec: ModelSpec) -> list[SceneMoment]:
     """One moment of every turn of one scene, in the middle of it."""
-    scene, sound, moments = SyntheticScene(seed), spec.spectrogram, []
+    scene, sound, moments = _scene(seed, spec.spectrogram.clip_seconds), spec.spectrogram, []
     for turn in scene.turns:
         if turn.end_seconds - turn.start_seconds < sound.clip_seconds:
             continue
@@ -65,6 +66,19 @@ def scene_moments(seed: int, spec: ModelSpec) -> list[SceneMoment]:
         frame = scene.frame(middle, spec.frame_height, spec.frame_width)
         moments.append(SceneMoment(frame, samples, scene.kinds, kind, box))
     return moments
+
+
+def _scene(seed: int, clip_seconds: float) -> SyntheticScene:
+    """A scene whose turns last as long as a window; they are made longer only where no turn would be sure to."""
+    scene = SyntheticScene(seed)
+    if clip_seconds <= SHORTEST_TURN_SECONDS:
+        return scene
+    longer = clip_seconds / SHORTEST_TURN_SECONDS
+    turns = [
+        Turn(actor=turn.actor, start_seconds=turn.start_seconds * longer, end_seconds=turn.end_seconds * longer)
+        for turn in scene.turns
+    ]
+    return SyntheticScene(seed, duration_seconds=scene.duration_seconds * longer, turns=turns)
 
 
 class ScenePool:

@@ -95,12 +95,14 @@ class NetworkSystem:
     Attributes:
         network: builds one, of a spec, ``width=`` and ``convs_per_block=``.
         one_cell: its frame tower pools the grid to one cell: it has no map.
+        residual: its towers are ResNets, which may start from ImageNet.
         guided: it holds an image network, whose weights come from elsewhere.
         single_pairs: it can be learnt from single pairs, as the report's recipe does; others need whole batches.
     """
 
     network: Callable[..., TwoTowerNetwork]
     one_cell: bool = False
+    residual: bool = False
     guided: bool = False
     single_pairs: bool = True
 
@@ -109,8 +111,8 @@ SYSTEMS = {
     "avol-net": NetworkSystem(network=AvolNet),
     "ave-net": NetworkSystem(network=AveNet, one_cell=True),
     "l3-net": NetworkSystem(network=L3Net, one_cell=True),
-    "ez-vsl": NetworkSystem(network=EzVsl, single_pairs=False),
-    "ez-vsl-guided": NetworkSystem(network=partial(EzVsl, guided=True), guided=True, single_pairs=False),
+    "ez-vsl": NetworkSystem(network=EzVsl, residual=True, single_pairs=False),
+    "ez-vsl-guided": NetworkSystem(network=partial(EzVsl, guided=True), residual=True, guided=True, single_pairs=False),
     "attention": NetworkSystem(network=AttentionNet, single_pairs=False),
     "sound-net": NetworkSystem(network=SoundNet),
 }

@@ -12,6 +12,7 @@ from avol.train.scenes.objects import silent_object, sounding_object
 
 SHAKES_PER_SECOND = 3.0
 SHAKE_TURNS = 0.008
+SHORTEST_TURN_SECONDS = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ def take_turns(rng: np.random.Generator, actors: int, duration_seconds: float) -
     start_seconds = float(rng.uniform(0, 0.3))
     while True:
         waiting = waiting or [int(actor) for actor in rng.permutation(actors)]
-        end_seconds = start_seconds + float(rng.uniform(1.2, 2.0))
+        end_seconds = start_seconds + float(rng.uniform(SHORTEST_TURN_SECONDS, 2.0))
         if end_seconds > duration_seconds:
             return turns
         turns.append(Turn(actor=waiting.pop(), start_seconds=start_seconds, end_seconds=end_seconds))
