@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from avol.export.eight_bits import INPUT, eight_bit_path, range_names
 from avol.export.moments import Moments
-from avol.export.ranges import Ranges
-from avol.export.towers import INPUT, LARGEST_INT8, eight_bit_path, fold_batch_norms, range_names
+from avol.export.ranges import LARGEST_INT8, Ranges
+from avol.export.towers import fold_batch_norms
 from avol.runtime.errors import AvolError
 from avol.train.network import TwoTowerNetwork
 

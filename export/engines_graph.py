@@ -11,10 +11,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from avol.export.ranges import LARGEST_INT8, LARGEST_UINT8, MIDDLE_UINT8
 from avol.runtime.errors import AvolError
 from avol.runtime.plan_files import Shape, ShapeRange
 from avol.runtime.spec import GRAPH_KEY, SPEC_KEY, ModelSpec
 
+PAIR = frozenset({"QuantizeLinear", "DequantizeLinear"})
 # A track is transformed in chunks, a window at a time at the least.
 SPECTROGRAM_COLUMNS = (1, 256, 1024)
 
@@ -61,7 +63,8 @@ def read_graph(path: Path, role: str, precision: str) -> SourceGraph:
             + "; export the model again with avol export."
         )
     move_casts_before_transposes(model)
-    drop_pairs_before_relus(model)
+    drop_repeated_pairs(model)
+    make_symmetric(model)
     spec = ModelSpec.from_json(metadata[SPEC_KEY], origin=path)
     return SourceGraph(path, role, precision, hashlib.sha256(data).hexdigest(), model, spec)
 
@@ -91,15 +94,14 @@ def move_casts_before_transposes(model: onnx.ModelProto) -> None:
                 graph.value_info.remove(item)
 
 
-def drop_pairs_before_relus(model: onnx.ModelProto) -> None:
-    """Take out Q/DQ pairs between a convolution and its ReLU where a pair of the same scale follows, in place.
+def drop_repeated_pairs(model: onnx.ModelProto) -> None:
+    """Take out Q/DQ pairs behind which, past a maximum at most, a pair of the same levels follows, in place.
 
-    ONNX Runtime needs both pairs to compute in eight bits, and TensorRT fuses convolution, ReLU and quantisation only
-    without the first one. Rounding, ReLU and maximum commute, so that no value changes.
+    ONNX Runtime needs both pairs to take the maximum in eight bits, and TensorRT is given one. Rounding and maximum
+    commute, so that no value changes.
     """
     graph = model.graph
-    values = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
-    values |= {n.output[0]: onnx.numpy_helper.to_array(n.attribute[0].t) for n in graph.node if n.op_type == "Constant"}
+    values = _constants(graph)
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
@@ -112,26 +114,59 @@ def drop_pairs_before_relus(model: onnx.ModelProto) -> None:
     dropped: list[onnx.NodeProto] = []
     for quantise in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
         dequantise = only_user(quantise.output[0], "DequantizeLinear")
-        relu = only_user(dequantise.output[0], "Relu") if dequantise else None
-        behind = only_user(relu.output[0], "MaxPool", "QuantizeLinear") if relu else None
-        if behind is not None and behind.op_type == "MaxPool":
-            behind = only_user(behind.output[0], "QuantizeLinear")
-        if dequantise and relu and behind and _same_parameters(quantise, behind, values):
-            relu.input[0] = quantise.input[0]
+        behind = only_user(dequantise.output[0], "MaxPool", "QuantizeLinear") if dequantise else None
+        last = only_user(behind.output[0], "QuantizeLinear") if behind and behind.op_type == "MaxPool" else behind
+        if dequantise and behind and last and _same_parameters(quantise, last, values):
+            behind.input[0] = quantise.input[0]
             dropped += [quantise, dequantise]
     for node in dropped:
         graph.node.remove(node)
 
 
 def _same_parameters(one: onnx.NodeProto, other: onnx.NodeProto, values: dict[str, NDArray[Any]]) -> bool:
-    """Whether two quantisations have the same constant scale, and the same zero point, which is 0."""
+    """Whether two quantisations have the same constant scale and zero point."""
     names = [(a, b) for a, b in zip(one.input[1:], other.input[1:], strict=False) if a in values and b in values]
     return (
         len(one.input) == len(other.input) == 3
         and len(names) == 2
         and all(np.array_equal(values[a], values[b]) for a, b in names)
-        and not values[one.input[2]].any()
     )
+
+
+def make_symmetric(model: onnx.ModelProto) -> None:
+    """Turn unsigned Q/DQ pairs into signed ones with zero point 0, in place: TensorRT knows no others.
+
+    With 0 in the middle the levels stay what they are. Behind a ReLU, where it is the lowest level, the range stays and
+    the steps become twice as wide.
+    """
+    graph = model.graph
+    values = _constants(graph)
+    for number, node in enumerate(graph.node):
+        zero = values.get(node.input[2]) if node.op_type in PAIR and len(node.input) == 3 else None
+        if zero is None or zero.dtype != np.uint8:
+            continue
+        scale = values[node.input[1]]
+        if not zero.any():
+            scale = (scale * np.float32(LARGEST_UINT8 / LARGEST_INT8)).astype(np.float32)
+        elif (zero != MIDDLE_UINT8).any():
+            raise AvolError(f"{node.name}: zero point {zero}, which TensorRT cannot have; export the model again.")
+        for place, value in ((1, scale), (2, np.zeros(zero.shape, np.int8))):
+            name = f"signed{number}_{place}"
+            graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+            node.input[place] = name
+        _forget_types(graph, node)
+
+
+def _forget_types(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
+    """Take back what the graph says of a quantisation's result, which is of another type now."""
+    for item in [item for item in graph.value_info if item.name == node.output[0]]:
+        graph.value_info.remove(item)
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
+    values = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    nodes = [node for node in graph.node if node.op_type == "Constant"]
+    return values | {node.output[0]: onnx.numpy_helper.to_array(node.attribute[0].t) for node in nodes}
 
 
 def profiles_of(

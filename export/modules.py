@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from avol.export.eight_bits import quantised_tower
 from avol.export.ranges import Ranges
-from avol.export.towers import fold_batch_norms, half_tower, quantised_tower
+from avol.export.towers import fold_batch_norms, half_tower
 from avol.runtime.spec import Calibration, ModelSpec
 from avol.train.network import TwoTowerNetwork
 

@@ -14,6 +14,8 @@ from avol.runtime.spec import ModelSpec
 
 RANGES_FILE = "ranges.json"
 RANGES_FORMAT = "avol.ranges/1"
+LARGEST_INT8 = 127  # -128 stays unused: symmetric, as TensorRT demands
+LARGEST_UINT8, MIDDLE_UINT8 = 255, 128
 
 
 @dataclass(frozen=True, kw_only=True)

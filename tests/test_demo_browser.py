@@ -32,8 +32,10 @@ async ([seconds]) => {
   for (const id of ["video-in", "video-out"]) {
     const video = document.querySelector(`#${id} video`);
     const seeked = new Promise((done) => video.addEventListener("seeked", done, {once: true}));
+    // On a busy machine the picture comes after the event.
+    const shown = new Promise((done) => { video.requestVideoFrameCallback(done); setTimeout(done, 2000); });
     video.currentTime = seconds;
-    await seeked;
+    await Promise.all([seeked, shown]);
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [64, 36];
     const context = canvas.getContext("2d");

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from avol.export.calibrate import choose_ranges, watch
-from avol.export.engines_graph import drop_pairs_before_relus
+from avol.export.eight_bits import Levels, quantised_tower, range_names
+from avol.export.engines_graph import drop_repeated_pairs, make_symmetric
 from avol.export.modules import model_graphs
 from avol.export.onnx_files import (
     LARGEST_IR_VERSION,
@@ -33,7 +34,7 @@ from avol.export.onnx_files import (
     graph_to_onnx,
 )
 from avol.export.ranges import Ranges
-from avol.export.towers import fold_batch_norms, half_tower, quantised_tower, range_names
+from avol.export.towers import fold_batch_norms, half_tower
 from avol.runtime.errors import AvolError
 from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, SPEC_KEY, ModelSpec
 from avol.train.network import TwoTowerNetwork
@@ -191,18 +192,29 @@ def test_half_where_it_is_safe_and_float32_where_it_is_not(built: Built) -> None
             assert kind == onnx.TensorProto.FLOAT, node.name
 
 
-def test_explicit_pairs_are_symmetric_and_per_channel(built: Built) -> None:
-    model = built.models["int8", "pair"]
+def constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+    """By name."""
     values = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
-    values |= {
-        n.output[0]: numpy_helper.to_array(n.attribute[0].t) for n in model.graph.node if n.op_type == "Constant"
-    }
+    nodes = [node for node in model.graph.node if node.op_type == "Constant"]
+    return values | {node.output[0]: numpy_helper.to_array(node.attribute[0].t) for node in nodes}
+
+
+def zero_points(model: onnx.ModelProto) -> list[tuple[str, int]]:
+    """Type and value of the zero point of every quantisation."""
+    values = constants(model)
+    zeros = [values[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    return [(str(zero.dtype), int(zero)) for zero in zeros]
+
+
+def test_explicit_pairs_are_unsigned_and_weights_symmetric_per_channel(built: Built) -> None:
+    model = built.models["int8", "pair"]
+    values = constants(model)
     made_by = {node.output[0]: node for node in model.graph.node}
     pairs = [node for node in model.graph.node if node.op_type in {"QuantizeLinear", "DequantizeLinear"}]
-    for node in pairs:
-        assert values[node.input[2]].dtype == np.int8
-        assert not values[node.input[2]].any()
-        assert (values[node.input[1]] > 0).all()
+    assert all((values[node.input[1]] > 0).all() for node in pairs)
+    # Both towers' inputs have both signs, all that follows is behind a ReLU.
+    assert sorted(set(zero_points(model))) == [("uint8", 0), ("uint8", 128)]
+    assert zero_points(model).count(("uint8", 128)) == 2
     quantised = 0
     for conv in (node for node in model.graph.node if node.op_type == "Conv"):
         weight = made_by.get(conv.input[1])
@@ -213,6 +225,7 @@ def test_explicit_pairs_are_symmetric_and_per_channel(built: Built) -> None:
         assert stored.dtype == np.int8
         assert np.abs(stored.astype(int)).max(axis=(1, 2, 3)).max() == 127
         assert stored.min() >= -127
+        assert not values[weight.input[2]].any()
         assert values[weight.input[1]].shape == (stored.shape[0],)
         assert made_by[conv.input[0]].op_type == "DequantizeLinear"
         assert values[conv.input[2]].dtype == np.float32  # the bias is not quantised
@@ -227,24 +240,58 @@ def test_onnxruntime_computes_in_eight_bits(built: Built, tmp_path: Any) -> None
         onnxruntime.InferenceSession(built.models["int8", role].SerializeToString(), options)
         kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
         assert kinds.count("QLinearConv") == len(built.ranges.towers[role]) - 1
+        # One way into eight bits, one way out, and no ReLU of its own in between.
+        assert [kinds.count(kind) for kind in ("QuantizeLinear", "DequantizeLinear", "Relu")] == [1, 1, 0]
 
 
-def test_tensorrt_is_given_one_pair_and_the_values_stay(built: Built) -> None:
+def test_tensorrt_is_given_one_signed_pair_and_the_values_stay(built: Built) -> None:
     for role in ("frame", "audio"):
         model = onnx.ModelProto()
         model.CopyFrom(built.models["int8", role])
-        before = sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
-        drop_pairs_before_relus(model)
-        onnx.checker.check_model(model, full_check=True)
+        before = len(zero_points(model))
+        drop_repeated_pairs(model)
         # All but the last one of a tower, behind which nothing is quantised.
-        assert (
-            before - sum(n.op_type == "QuantizeLinear" for n in model.graph.node) == len(built.ranges.towers[role]) - 2
-        )
+        assert before - len(zero_points(model)) == len(built.ranges.towers[role]) - 2
         values = inputs(built, 3, 11)
-        opened = session(model)
-        (found,) = opened.run(None, {item.name: values[item.name] for item in opened.get_inputs()})
-        # The other graph computes in float32 here, and may fall on the other side of a step.
-        assert difference(found, outputs(built, "int8", role, values)[0]) <= LARGEST_TO_TORCH_INT8
+        # This graph computes in float32 here, and may fall on the other side of a step.
+        expected = outputs(built, "int8", role, values)[0]
+        assert difference(run(model, values), expected) <= LARGEST_TO_TORCH_INT8
+        make_symmetric(model)
+        onnx.checker.check_model(model, full_check=True)
+        assert set(zero_points(model)) == {("int8", 0)}
+        assert difference(run(model, values), expected) <= LARGEST_INT8
+
+
+def run(model: onnx.ModelProto, values: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """The only output of a graph."""
+    opened = session(model)
+    (found,) = opened.run(None, {item.name: values[item.name] for item in opened.get_inputs()})
+    return np.asarray(found)
+
+
+@pytest.mark.parametrize("largest", [1.0, 7.3])
+def test_signed_levels_reach_as_far_as_the_unsigned_ones(largest: float) -> None:
+    values = torch.linspace(-largest, largest, 1001)
+    for is_rectified in (False, True):
+        levels = Levels.of(largest, is_rectified=is_rectified)
+        held = levels.pass_through(values.relu() if is_rectified else values)
+        assert (held - (values.relu() if is_rectified else values)).abs().max() <= levels.scale / 2 + 1e-6
+        assert len(held.unique()) == (256 if is_rectified else 255)
+        assert levels.pass_through(torch.zeros(1)) == 0
+
+
+def test_zero_points_that_tensorrt_cannot_have_are_refused(built: Built) -> None:
+    model = onnx.ModelProto()
+    model.CopyFrom(built.models["int8", "frame"])
+    name = next(node.input[2] for node in model.graph.node if node.op_type == "QuantizeLinear")
+    for item in model.graph.initializer:
+        if item.name == name:
+            item.CopyFrom(numpy_helper.from_array(np.array(7, np.uint8), name))
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.output[0] == name:
+            node.attribute[0].t.CopyFrom(numpy_helper.from_array(np.array(7, np.uint8)))
+    with pytest.raises(AvolError, match="zero point 7, which TensorRT cannot have"):
+        make_symmetric(model)
 
 
 def test_pairs_of_other_scales_stay(built: Built) -> None:
@@ -263,7 +310,7 @@ def test_pairs_of_other_scales_stay(built: Built) -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.float32(0.01 * (number + 1)), fresh))
         node.input[1] = fresh
     before = len(model.graph.node)
-    drop_pairs_before_relus(model)
+    drop_repeated_pairs(model)
     assert len(model.graph.node) == before
 
 

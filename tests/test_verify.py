@@ -22,12 +22,13 @@ from avol.export import job
 from avol.export.bundle import main as bundle_main
 from avol.export.calibrate import METHODS, MagnitudeHistogram, choose_ranges
 from avol.export.compare import Check, Comparison, Outputs, compare, judge, lower_precision
+from avol.export.eight_bits import range_names
 from avol.export.job import GATE_KEY, Exported, export_model
 from avol.export.moments import load_moments, synthetic_moments
 from avol.export.ranges import RANGES_FILE, Ranges, read_ranges
 from avol.export.report import HEADING, Row, measure
 from avol.export.systems import open_system
-from avol.export.towers import fold_batch_norms, range_names
+from avol.export.towers import fold_batch_norms
 from avol.runtime.errors import AvolError
 from avol.runtime.model_folder import CHECKPOINT_FILE, bundled_model_folder, bundled_sample, read_spec
 from avol.train.checkpoint import load_checkpoint
