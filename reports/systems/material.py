@@ -2,8 +2,9 @@
 
     python reports/systems/material.py --data ../shared/data [--only NAME ...] [--steps 300] [--runs runs/material]
 
-Trains what has no `NAME/material.json` yet (`avol train`, which goes on where it was cut off), and measures it on the
-validation part (`avol eval`). Systems are as in compare.py.
+Trains what has no `NAME/material.json` yet (`avol train`, which goes on where it was cut off), measures it on the
+validation part (`avol eval`), and probes its audio tower on ESC-10 (`avol eval --protocol esc10`). Systems are as in
+compare.py.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ COLUMNS = {
     "centre": "clip_centre_in_box",
     "Over silence, AUC": "own_sound_over_silence_auc",
     "Over foreign sound, AUC": "own_sound_over_foreign_auc",
+    "ESC-10 probe": "esc10_network",
+    "untrained": "esc10_untrained_network",
 }
+PROBE = ("ESC-10, accuracy of a linear probe", "mean of the folds")
 
 
 def train_and_measure(contender: Contender, data: Path, steps: int, out: Path) -> dict[str, Any]:
@@ -39,10 +43,15 @@ def train_and_measure(contender: Contender, data: Path, steps: int, out: Path) -
     train = [*avol, "train", "--data", str(data), "--preset", contender.preset, "--steps", str(steps)]
     subprocess.run([*train, "--out", str(out), *contender.options], check=True)
     found = out / "validation.json"
-    evaluate = [*avol, "eval", str(out / CHECKPOINT_FILE), str(data), "--part", "validation", "--json", str(found)]
-    subprocess.run(evaluate, check=True)
+    checkpoint = str(out / CHECKPOINT_FILE)
+    subprocess.run([*avol, "eval", checkpoint, str(data), "--part", "validation", "--json", str(found)], check=True)
     figures: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))["figures"]
-    return figures
+    probed = out / "esc10.json"
+    clips = ["--annotations", str(data / "audio.csv"), "--media", str(data / "audio")]
+    subprocess.run([*avol, "eval", "--protocol", "esc10", *clips, checkpoint, "--json", str(probed)], check=True)
+    table, row = PROBE
+    probes = json.loads(probed.read_text(encoding="utf-8"))["tables"][table][row]
+    return figures | {f"esc10_{name.replace(' ', '_')}": figure for name, figure in probes.items()}
 
 
 def row_of(contender: Contender, figures: dict[str, Any]) -> dict[str, str]:
