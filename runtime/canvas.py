@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.media.picture import plane_pixels
+from avol.runtime.opencv import cv2
 
 Plane = NDArray[np.uint8]
 Colour = tuple[float, float, float]  # red, green, blue, 0..1
@@ -21,8 +21,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 WHITE: Colour = (1.0, 1.0, 1.0)
 BLACK: Colour = (0.0, 0.0, 0.0)
 LINES_PER_HEIGHT = 240  # the picture's lines per pixel of thickness: lines look alike in all sizes
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-FONT_HEIGHT_PIXELS = 22  # of capital letters at scale 1, by OpenCV's tables
+FONT_HEIGHT_PIXELS = 22  # of capital letters at scale 1, of OpenCV's FONT_HERSHEY_SIMPLEX
 
 # Weights of red and blue in the luma (ITU-R BT.601, BT.709, BT.2020, SMPTE 240M, FCC), by H.273 matrix number.
 LUMA_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
@@ -134,10 +133,10 @@ def _letters(text: str, scale: float, rim: int) -> tuple[NDArray[np.float32], ND
     The rim is grown from the letters: written with a thicker pen, letters would also stand wider apart.
     """
     thickness, reach = max(1, round(2 * scale)), 2 * rim + 2
-    (width, height), below = cv2.getTextSize(text, FONT, scale, thickness)
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
     sides = (height + below + 2 * reach, width + 2 * reach)
     ink = np.zeros(tuple(side + side % 2 for side in sides), np.uint8)
-    cv2.putText(ink, text, (reach, reach + height), FONT, scale, 255, thickness, cv2.LINE_AA)
+    cv2.putText(ink, text, (reach, reach + height), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, thickness, cv2.LINE_AA)
     grown = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1)))
     return ink.astype(np.float32) / np.float32(255), grown.astype(np.float32) / np.float32(255), reach
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from importlib.resources import files
 from pathlib import Path
 
 from avol.runtime.errors import AvolError
@@ -13,16 +12,17 @@ from avol.runtime.spec import ModelSpec
 SPEC_FILE = "spec.json"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 DEFAULT_MODEL = "avol-128-half-width"
+_HERE = Path(__file__).parent
 
 
 def bundled_model_folder(name: str = DEFAULT_MODEL) -> Path:
     """The folder of a model that ships with the package."""
-    return Path(str(files("avol.runtime"))) / "models" / name
+    return _HERE / "models" / name
 
 
 def bundled_sample() -> Path:
     """The video that ships with the package."""
-    return Path(str(files("avol.runtime"))) / "samples" / "two-instruments.mp4"
+    return _HERE / "samples" / "two-instruments.mp4"
 
 
 def is_exported(path: Path) -> bool:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from avol.runtime.canvas import LUMA_WEIGHTS, limited_yuv
 from avol.runtime.media.picture import plane_pixels
+from avol.runtime.opencv import cv2
 
 Plane = NDArray[np.uint8]
 Tables = tuple[Plane, Plane, Plane, Plane]  # of levels of heat: what to keep, what to add to Y, U and V
@@ -22,15 +22,16 @@ OPACITY = 0.65  # of the hottest place
 VISIBLE_HEAT = (0.10, 0.90)
 STEPS_PER_CELL = 16  # of the cubic interpolation, before the linear one to the size of the picture
 
-# By name, and the part of each in use: without black, which would hide dark places, and without the palest colours.
-# All have even steps of lightness for the eye, with normal colour vision and without, but turbo, which people ask for.
+# OpenCV's tables by name, and the part of each in use: without black, which would hide dark places, and without the
+# palest colours. All have even steps of lightness for the eye, with normal colour vision and without, but turbo, which
+# people ask for.
 COLOUR_MAPS = {
-    "inferno": (cv2.COLORMAP_INFERNO, 0.25, 0.85),
-    "magma": (cv2.COLORMAP_MAGMA, 0.25, 0.85),
-    "plasma": (cv2.COLORMAP_PLASMA, 0.1, 0.95),
-    "viridis": (cv2.COLORMAP_VIRIDIS, 0.1, 0.95),
-    "cividis": (cv2.COLORMAP_CIVIDIS, 0.1, 0.95),
-    "turbo": (cv2.COLORMAP_TURBO, 0.2, 0.95),
+    "inferno": ("COLORMAP_INFERNO", 0.25, 0.85),
+    "magma": ("COLORMAP_MAGMA", 0.25, 0.85),
+    "plasma": ("COLORMAP_PLASMA", 0.1, 0.95),
+    "viridis": ("COLORMAP_VIRIDIS", 0.1, 0.95),
+    "cividis": ("COLORMAP_CIVIDIS", 0.1, 0.95),
+    "turbo": ("COLORMAP_TURBO", 0.2, 0.95),
 }
 DEFAULT_COLOUR_MAP = "inferno"
 
@@ -215,4 +216,4 @@ def heat_colours(share: NDArray[np.float64], colour_map: str) -> NDArray[np.floa
     """Colours of shares 0..1 of the visible heat: ``N`` to RGB ``N x 3`` in 0..1."""
     table, low, high = COLOUR_MAPS[colour_map]
     position = np.round((low + (high - low) * share) * 255).astype(np.uint8)
-    return cv2.applyColorMap(position, table).reshape(-1, 3)[:, ::-1].astype(np.float64) / 255.0
+    return cv2.applyColorMap(position, getattr(cv2, table)).reshape(-1, 3)[:, ::-1].astype(np.float64) / 255.0

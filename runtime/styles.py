@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.canvas import BLACK, WHITE, Canvas, Colour
 from avol.runtime.media.picture import plane_pixels
+from avol.runtime.opencv import cv2
 from avol.runtime.overlay import (
     COLOUR_MAPS,
     DEFAULT_COLOUR_MAP,

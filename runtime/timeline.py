@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.atomic import write_error
 from avol.runtime.errors import AvolError
+from avol.runtime.opencv import cv2
 
 FORMAT = "avol.timeline/1"
 TIME_DECIMALS = 6

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import av
-import cv2
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
 from av.video.plane import VideoPlane
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
+
+from avol.runtime.opencv import cv2
 
 # AREA weighs every source pixel; FULL_CHR_H_INT keeps full chroma resolution in the small picture (without it colours
 # are off by 3 levels); the last two make the result the same on every CPU, so that a device sees what training saw.
