@@ -22,7 +22,7 @@ from avol.runtime.spec import WAVEFORM, ModelSpec
 from avol.runtime.system import SYSTEMS as RUNTIME_SYSTEMS
 from avol.runtime.system import SYSTEMS_WITHOUT_MAP, AvolNetSystem
 from avol.train.checkpoint import load_checkpoint, save_checkpoint
-from avol.train.data.batch import seeded
+from avol.train.data.batch import TensorBatch, seeded
 from avol.train.data.scene_pool import ScenePool, scene_moments
 from avol.train.loop import train
 from avol.train.network import PRESETS, TwoTowerNetwork, build_network, preset_spec
@@ -111,6 +111,33 @@ def test_every_system_has_a_tiny_one_and_a_door() -> None:
 
 def test_loss_falls(trained: Trained) -> None:
     assert trained.loss_after < trained.loss_before - 0.02
+
+
+@pytest.mark.parametrize("system", list(TINY))
+def test_an_interrupted_run_ends_as_if_it_had_not_been(system: str, tmp_path: Path) -> None:
+    """With whatever a system learns beside its towers: temperatures, sharpness, a mixture of two maps."""
+    spec = preset_spec(f"tiny-{system}")
+    draw = seeded(ScenePool(spec, scenes=6).draw_batch, 0, torch.device("cpu"))
+    options = TrainingOptions(steps=6, warmup_steps=2, checkpoint_every=3)
+
+    def draw_or_stop(step: int) -> TensorBatch:
+        if step == 5:  # two batches are drawn ahead
+            raise InterruptedError
+        return draw(step)
+
+    def network_of(seed: int) -> TwoTowerNetwork:
+        torch.manual_seed(seed)
+        return build_network(spec)
+
+    whole, broken, resumed = network_of(0), network_of(0), network_of(1)
+    train(whole, draw, options, tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        train(broken, draw_or_stop, options, tmp_path / "parts")
+    assert torch.load(tmp_path / "parts" / "state.pt", weights_only=True)["step"] == 3
+    train(resumed, draw, options, tmp_path / "parts")
+    expected = whole.state_dict()
+    assert expected.keys() == resumed.state_dict().keys()
+    assert [name for name, found in resumed.state_dict().items() if not torch.equal(found, expected[name])] == []
 
 
 def test_graphs_equal_the_network(trained: Trained, exported: Path) -> None:
