@@ -2,10 +2,12 @@
 
     python reports/systems/compare.py [--only NAME ...] [--steps 120] [--runs runs/systems]
     python reports/systems/compare.py --time
+    python reports/systems/compare.py --probe ../shared/data
 
 The first trains what has no result yet (`avol train`, which goes on where it was cut off), fits a calibration on scenes
 that it has not seen, measures on others, and writes `NAME/result.json` and `NAME/log.jsonl`. It needs nothing but this
-repository. The second adds how long a pair takes in PyTorch on one core, all in turn; run it on an idle machine.
+repository. The second adds how long a pair takes in PyTorch on one core, all in turn; run it on an idle machine. The
+third adds what a linear probe makes of the audio towers' vectors on ESC-10 (`avol eval --protocol esc10`).
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ STEPS = 120
 SCENES, FIRST_VALIDATION, FIRST_TEST = 100, 5_000_000, 6_000_000  # of others than those of training
 BATCH = 32
 TIMED_PAIRS, TIMED_ROUNDS = 8, 9
+PROBE = ("ESC-10, accuracy of a linear probe", "mean of the folds")
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,8 @@ def row_of(contender: Contender, figures: dict[str, Any], milliseconds: float | 
         "Peak in box": share("peak_in_box") + by_activation,
         "with a foreign sound": share("peak_in_box_with_foreign_sound"),
         "centre": share("peak_in_box_of_centred_disc"),
+        "ESC-10 probe": share("esc10_network"),
+        "untrained": share("esc10_untrained_network"),
     }
 
 
@@ -233,6 +238,29 @@ def time_pairs(names: list[str]) -> None:
             write_result(name, record)
 
 
+def probe(checkpoint: Path, data: Path) -> dict[str, Any]:
+    """Accuracies of a linear probe on ESC-10, of the trained tower's vectors and of an untrained one's."""
+    found = checkpoint.with_name("esc10.json")
+    clips = ["--annotations", str(data / "audio.csv"), "--media", str(data / "audio")]
+    command = [sys.executable, "-m", "avol", "eval", "--protocol", "esc10", *clips, str(checkpoint)]
+    subprocess.run([*command, "--json", str(found)], check=True)
+    table, row = PROBE
+    figures = json.loads(found.read_text(encoding="utf-8"))["tables"][table][row]
+    return {f"esc10_{name.replace(' ', '_')}": figure for name, figure in figures.items()}
+
+
+def add_probes(names: list[str], data: Path, runs: Path) -> None:
+    """Probe the audio towers of runs that have a result and no probe."""
+    for name in names:
+        path = FOLDER / name / "result.json"
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if record is None or "esc10_network" in record["figures"]:
+            continue
+        record["figures"] |= probe(runs / name / CHECKPOINT_FILE, data)
+        record["row"] = row_of(CONTENDERS[name], record["figures"], record["milliseconds"])
+        write_result(name, record)
+
+
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -240,9 +268,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="(default: %(default)s)")
     parser.add_argument("--runs", type=Path, default=Path("runs/systems"), help="(default: %(default)s)")
     parser.add_argument("--time", action="store_true")
+    parser.add_argument("--probe", type=Path, metavar="DATA", help="labelled material with the clips of ESC-10")
     arguments = parser.parse_args()
     if arguments.time:
         time_pairs(arguments.only)
+    elif arguments.probe is not None:
+        add_probes(arguments.only, arguments.probe, arguments.runs)
     else:
         compare(arguments.only, arguments.steps, arguments.runs)
 

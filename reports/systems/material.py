@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from compare import CONTENDERS, FOLDER, Contender
+from compare import CONTENDERS, FOLDER, Contender, probe
 
 from avol.runtime.model_folder import CHECKPOINT_FILE
 
@@ -34,7 +34,6 @@ COLUMNS = {
     "ESC-10 probe": "esc10_network",
     "untrained": "esc10_untrained_network",
 }
-PROBE = ("ESC-10, accuracy of a linear probe", "mean of the folds")
 
 
 def train_and_measure(contender: Contender, data: Path, steps: int, out: Path) -> dict[str, Any]:
@@ -46,12 +45,7 @@ def train_and_measure(contender: Contender, data: Path, steps: int, out: Path) -
     checkpoint = str(out / CHECKPOINT_FILE)
     subprocess.run([*avol, "eval", checkpoint, str(data), "--part", "validation", "--json", str(found)], check=True)
     figures: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))["figures"]
-    probed = out / "esc10.json"
-    clips = ["--annotations", str(data / "audio.csv"), "--media", str(data / "audio")]
-    subprocess.run([*avol, "eval", "--protocol", "esc10", *clips, checkpoint, "--json", str(probed)], check=True)
-    table, row = PROBE
-    probes = json.loads(probed.read_text(encoding="utf-8"))["tables"][table][row]
-    return figures | {f"esc10_{name.replace(' ', '_')}": figure for name, figure in probes.items()}
+    return figures | probe(out / CHECKPOINT_FILE, data)
 
 
 def row_of(contender: Contender, figures: dict[str, Any]) -> dict[str, str]:
