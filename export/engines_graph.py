@@ -17,6 +17,7 @@ from avol.runtime.plan_files import Shape, ShapeRange
 from avol.runtime.spec import GRAPH_KEY, SPEC_KEY, ModelSpec
 
 PAIR = frozenset({"QuantizeLinear", "DequantizeLinear"})
+COMMUTES = ("Relu", "MaxPool")  # with rounding to levels of which one is 0
 # A track is transformed in chunks, a window at a time at the least.
 SPECTROGRAM_COLUMNS = (1, 256, 1024)
 
@@ -95,10 +96,10 @@ def move_casts_before_transposes(model: onnx.ModelProto) -> None:
 
 
 def drop_repeated_pairs(model: onnx.ModelProto) -> None:
-    """Take out Q/DQ pairs behind which, past a maximum at most, a pair of the same levels follows, in place.
+    """Take out Q/DQ pairs behind which, past ReLU and maximum at most, a pair of the same levels follows, in place.
 
-    ONNX Runtime needs both pairs to take the maximum in eight bits, and TensorRT is given one. Rounding and maximum
-    commute, so that no value changes.
+    ONNX Runtime needs both pairs to take the maximum in eight bits (and in models exported before activations became
+    unsigned, the ReLU), and TensorRT is given one. Rounding, ReLU and maximum commute, so that no value changes.
     """
     graph = model.graph
     values = _constants(graph)
@@ -114,8 +115,9 @@ def drop_repeated_pairs(model: onnx.ModelProto) -> None:
     dropped: list[onnx.NodeProto] = []
     for quantise in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
         dequantise = only_user(quantise.output[0], "DequantizeLinear")
-        behind = only_user(dequantise.output[0], "MaxPool", "QuantizeLinear") if dequantise else None
-        last = only_user(behind.output[0], "QuantizeLinear") if behind and behind.op_type == "MaxPool" else behind
+        behind = last = only_user(dequantise.output[0], *COMMUTES, "QuantizeLinear") if dequantise else None
+        while last is not None and last.op_type in COMMUTES:
+            last = only_user(last.output[0], *COMMUTES, "QuantizeLinear")
         if dequantise and behind and last and _same_parameters(quantise, last, values):
             behind.input[0] = quantise.input[0]
             dropped += [quantise, dequantise]

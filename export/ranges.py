@@ -26,7 +26,7 @@ class Ranges:
         weights_sha256: of the model that they were measured on; they are good for no other.
         method: how they were chosen, e.g. ``percentile-99.99``.
         source: what was looked at and listened to.
-        towers: ``frame`` and ``audio``, each with the largest magnitude by tensor; see ``towers.range_names``.
+        towers: ``frame`` and ``audio``, each with the largest magnitude by tensor; see ``eight_bits.range_names``.
     """
 
     weights_sha256: str

@@ -1,4 +1,4 @@
-"""Towers as devices compute them: batch norms folded, and if wanted in half precision or with eight-bit convolutions.
+"""Towers as devices compute them: batch norms folded, and if wanted in half precision; eight_bits.py has the rest.
 
 All of them are modules that torch can run, composed into graphs like the tower they came from: there is no converter
 that sees only the finished graph.

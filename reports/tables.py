@@ -41,8 +41,9 @@ Each learnt from the same 300 synthetic scenes for {steps} batches of 24 picture
 threshold fitted on others. It is a small budget on drawn pictures: what needs longer to get going, or the losses and
 towers of photographs, does not show what it can. Pairs: the sound of an object in the picture, or of one that is not. \
 Peak in box: of the sounding object; beside it the same with a foreign sound, and the centre of the picture. \
-\N{DAGGER} By class activation: the head on every cell before the pooling. [docs/systems.md](../docs/systems.md) says
-what each system is."""
+\N{DAGGER} By class activation: the head on every cell before the pooling. ESC-10: the linear probe (above) of what
+these audio towers make of real sounds, after scenes alone and untrained; empty where it was not run. \
+[docs/systems.md](../docs/systems.md) says what each system is."""
 
 MATERIAL = """\
 ### On photographs, sounds and clips
@@ -62,7 +63,7 @@ LIMITS = """\
 - Published figures on VGG-SS, Flickr-SoundNet and MUSIC come from networks that learnt from 10,000 clips of
   them and more, and hear three seconds of sound or more. `avol eval --protocol` measures a model by the same
   rules, with controls beside it.
-- The systems' table above, where there is one, compares networks with each other on one small budget. It says
+- The systems' tables above, where there are any, compare networks with each other on a small budget. They say
   nothing about what each reaches with its authors' data."""
 
 # Figure -> words, control: a figure or a constant.
@@ -165,7 +166,7 @@ def systems(folder: Path) -> str:
 
 
 def _rows(results: Sequence[Mapping[str, Any]]) -> str:
-    columns = list(results[0]["row"])
+    columns = list(dict.fromkeys(name for result in results for name in result["row"]))
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += ["| " + " | ".join(str(result["row"].get(name, "")) for name in columns) + " |" for result in results]
     return "\n".join(lines)

@@ -1,8 +1,10 @@
-"""OpenCV, imported when it is first used: it takes a tenth of a start, and the first analysis needs none of it."""
+"""OpenCV, imported when it is first used: it takes a tenth of a start, and a first inference seldom needs it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from avol.runtime.errors import AvolError
 
 if TYPE_CHECKING:
     import cv2
@@ -12,8 +14,10 @@ else:
         """Stands in for the module; what was asked for once is kept."""
 
         def __getattr__(self, name: str) -> object:
-            import cv2 as module
-
+            try:
+                import cv2 as module
+            except (ImportError, OSError) as error:
+                raise AvolError(f"OpenCV does not load ({error}); `avol doctor` says what is installed.") from None
             found = getattr(module, name)
             setattr(self, name, found)
             return found

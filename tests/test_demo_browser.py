@@ -32,9 +32,14 @@ async ([seconds]) => {
   for (const id of ["video-in", "video-out"]) {
     const video = document.querySelector(`#${id} video`);
     const seeked = new Promise((done) => video.addEventListener("seeked", done, {once: true}));
-    // On a busy machine the picture comes after the event.
-    const shown = new Promise((done) => { video.requestVideoFrameCallback(done); setTimeout(done, 2000); });
     video.currentTime = seconds;
+    // On a busy machine the picture comes after the event.
+    const shown = new Promise((done) => {
+      const look = (_, {mediaTime}) =>
+        Math.abs(mediaTime - seconds) < 0.1 ? done() : video.requestVideoFrameCallback(look);
+      video.requestVideoFrameCallback(look);
+      setTimeout(done, 2000);
+    });
     await Promise.all([seeked, shown]);
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [64, 36];

@@ -23,6 +23,7 @@ from media_factory import AudioTrack, VideoTrack, bursts, write_media
 
 MINUTES, RATE = 10, 2
 SAMPLED_SECONDS = 5.0
+KeptPacket = tuple[int, int | None, int | None, bool, bytes]  # stream, pts, dts, whether it is a key frame, content
 PYTHON_BAR, RESIDENT_BAR = 300_000, 12_000_000  # bytes that ten minutes may add; a picture kept each second adds 3 MB
 
 
@@ -89,34 +90,37 @@ def test_packets_of_a_long_video_wait_on_disk(tmp_path: Path, monkeypatch: pytes
     assert sorted(spooled, key=at) == sorted(waited, key=at) != []
 
 
-def at(packet: tuple[int, int | None, bytes]) -> tuple[int, int]:
+def at(packet: KeptPacket) -> tuple[int, int]:
     """Stream and time."""
     return packet[0], packet[1] or 0
 
 
-def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None, bytes]]:
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[KeptPacket]:
     """Every packet that a spool takes from now on."""
-    waited: list[tuple[int, int | None, bytes]] = []
+    waited: list[KeptPacket] = []
     take = PacketSpool.mux
 
     def mux(spool: PacketSpool, packets: Packet[Any] | Sequence[Packet[Any]]) -> None:
         for packet in [packets] if isinstance(packets, Packet) else packets:
-            waited.append(ending(packet))
+            waited.append(kept(packet))
         take(spool, packets)
 
     monkeypatch.setattr(PacketSpool, "mux", mux)
     return waited
 
 
-def packets_of(path: Path) -> list[tuple[int, int | None, bytes]]:
+def packets_of(path: Path) -> list[KeptPacket]:
     """All packets; the empty ones with which demuxing ends are none."""
     with av.open(str(path)) as container:
-        return [ending(packet) for packet in container.demux() if packet.size]
+        return [kept(packet) for packet in container.demux() if packet.size]
 
 
-def ending(packet: Packet[Any]) -> tuple[int, int | None, bytes]:
-    """Stream, time and the end of the content, which every container leaves as it is."""
-    return packet.stream_index, packet.pts, bytes(packet)[-8:]
+def kept(packet: Packet[Any]) -> KeptPacket:
+    """What every container leaves as it is: of pictures not the bytes that say where or how long a unit is."""
+    content = bytes(packet)
+    if packet.stream.type == "video":
+        content = content[-64:] if packet.is_keyframe else content[4:]  # a key frame comes with a unit of settings
+    return packet.stream_index, packet.pts, packet.dts, packet.is_keyframe, content
 
 
 def resident_bytes() -> float:

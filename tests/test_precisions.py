@@ -256,10 +256,28 @@ def test_tensorrt_is_given_one_signed_pair_and_the_values_stay(built: Built) -> 
         # This graph computes in float32 here, and may fall on the other side of a step.
         expected = outputs(built, "int8", role, values)[0]
         assert difference(run(model, values), expected) <= LARGEST_TO_TORCH_INT8
+        scales, weights = pair_scales(model), weight_scales(model)
+        zeros = [zero for _, zero in zero_points(model)]
         make_symmetric(model)
         onnx.checker.check_model(model, full_check=True)
         assert set(zero_points(model)) == {("int8", 0)}
+        wider = [scale * (1.0 if zero == 128 else 255 / 127) for scale, zero in zip(scales, zeros, strict=True)]
+        assert pair_scales(model) == pytest.approx(wider, rel=1e-6)
+        assert weight_scales(model) == weights
         assert difference(run(model, values), expected) <= LARGEST_INT8
+
+
+def pair_scales(model: onnx.ModelProto) -> list[float]:
+    """Of every quantisation."""
+    values = constants(model)
+    return [float(values[node.input[1]]) for node in model.graph.node if node.op_type == "QuantizeLinear"]
+
+
+def weight_scales(model: onnx.ModelProto) -> list[list[float]]:
+    """Of every weight, by channel."""
+    values = constants(model)
+    dequantised = [node for node in model.graph.node if node.op_type == "DequantizeLinear"]
+    return [values[node.input[1]].tolist() for node in dequantised if values[node.input[1]].ndim]
 
 
 def run(model: onnx.ModelProto, values: dict[str, NDArray[Any]]) -> NDArray[Any]:
@@ -270,7 +288,7 @@ def run(model: onnx.ModelProto, values: dict[str, NDArray[Any]]) -> NDArray[Any]
 
 
 @pytest.mark.parametrize("largest", [1.0, 7.3])
-def test_signed_levels_reach_as_far_as_the_unsigned_ones(largest: float) -> None:
+def test_levels_hold_what_they_are_for(largest: float) -> None:
     values = torch.linspace(-largest, largest, 1001)
     for is_rectified in (False, True):
         levels = Levels.of(largest, is_rectified=is_rectified)

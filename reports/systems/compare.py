@@ -72,9 +72,7 @@ CONTENDERS = {
     "l3-net": Contender("L3-Net", "l3-net-128-half-width"),
     "ez-vsl": Contender("EZ-VSL", "ez-vsl-128-half-width"),
     "attention": Contender("Attention, triplets", "attention-128-half-width"),
-    "attention-boxes": Contender(
-        "Attention, told the boxes of scenes", "attention-128-half-width", ("--box-weight", "0.5")
-    ),
+    "attention-boxes": Contender("Attention, told boxes", "attention-128-half-width", ("--box-weight", "0.5")),
     "sound-net": Contender("AVOL-net with SoundNet's ear", "sound-net-128-half-width"),
 }
 
