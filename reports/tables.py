@@ -19,8 +19,8 @@ The report's Figure 2. Training batches alone: this run logged no validation, so
 
 VARIANTS = """\
 The report's Figure 3: full width, half the channels, half the convolutions, each learning from the same 2,016 pairs
-over and over on a CPU, one seed ([experiments](experiments/README.md)). The training loss is the recipe's, over all pairs
-of a batch; the validation loss is cross-entropy, and its level another."""
+over and over on a CPU, one seed ([experiments](experiments/README.md)). The training loss is the recipe's, over all
+pairs of a batch; the validation loss is cross-entropy, and its level another."""
 
 WEIGHTS = "The report's Figure 4: strongest kernels of both towers first."
 
