@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ from typing import Any
 
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from records import publish
 
 from avol.runtime.model_folder import bundled_sample
 
@@ -38,10 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="demo-soak-") as name:
         result = soak(Path(name), arguments.requests)
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    publish(result, arguments.json)
 
 
 def soak(folder: Path, requests: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from run_video import processor
+from records import processor, publish
 
 from avol.runtime.model_folder import bundled_model_folder, read_spec
 
@@ -149,10 +149,7 @@ def main() -> None:
         "goal": f"p95 at most {BAR_MILLISECONDS:g}",
         "met": bool(np.percentile(beyond, 95) <= BAR_MILLISECONDS),
     }
-    text = json.dumps(record, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    publish(record, arguments.json)
 
 
 if __name__ == "__main__":

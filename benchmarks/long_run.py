@@ -11,8 +11,6 @@ first quarter of the samples). Growth is the slope of a straight line through th
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,6 +21,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from records import processor, publish
 
 RESIDENT_BAR_MB, GROWTH_BAR_MB = 400.0, 5.0
 WARM_UP_SHARE = 0.25
@@ -125,13 +124,10 @@ def main() -> int:
             "hours": arguments.hours,
             "size": [width, height],
             "rate": arguments.rate,
-            "processor": platform.processor() or platform.machine(),
+            "processor": processor(),
             **measure(video, Path(folder), hours=arguments.hours, interval_seconds=arguments.interval_seconds),
         }
-    text = json.dumps(record, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    publish(record, arguments.json)
     return 0 if record["within_bars"] else 1
 
 

@@ -16,9 +16,7 @@ at 30 fps with AAC are made: textures that move and flicker, 2 to 6 Mbit/s.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -32,6 +30,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from records import processor, publish
 
 from avol.runtime.model_folder import bundled_model_folder, read_spec
 
@@ -196,17 +195,7 @@ def main() -> None:
         "ffmpeg_frames_per_second": frame_rates,
         "ratios": ratios(seconds),
     }
-    text = json.dumps(record, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
-
-
-def processor() -> str:
-    """Name of the CPU where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", info.read_text(encoding="utf-8")) if info.exists() else []
-    return names[0] if names else platform.machine()
+    publish(record, arguments.json)
 
 
 if __name__ == "__main__":

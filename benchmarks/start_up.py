@@ -10,7 +10,6 @@ the start of the interpreter alone, and of the interpreter with the three librar
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -19,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from run_video import processor
+from records import processor, publish
 
 from avol.runtime.model_folder import bundled_sample
 
@@ -80,10 +79,7 @@ def main() -> None:
         "met": statistics.median(seconds["default"]) <= 0.30,
         "seconds": seconds,
     }
-    text = json.dumps(record, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    publish(record, arguments.json)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
-import platform
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +20,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import torch
+from records import processor, publish
 
 from avol.runtime.backends.cpu import CpuBackend
 from avol.runtime.model_folder import CHECKPOINT_FILE, bundled_model_folder
@@ -103,7 +101,7 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     record = {
         "model": arguments.model.name,
-        "processor": (re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) or [platform.machine()])[0],
+        "processor": processor(),
         "batch": arguments.batch,
         "rounds": arguments.rounds,
         "pairs_per_second": {name: round(arguments.batch / value, 1) for name, value in medians.items()},
@@ -118,10 +116,7 @@ def main() -> None:
             if bottom in seconds
         },
     }
-    text = json.dumps(record, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    publish(record, arguments.json)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ times the multiplications of a forward pass (the gradients of inputs and of weig
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from records import processor, publish
 
 from avol.train.data.batch import TensorBatch, seeded
 from avol.train.data.scene_pool import ScenePool
@@ -86,7 +85,7 @@ def main() -> None:
     shares = [3 * count * multiply_adds / s / r for s, r in zip(step_seconds, rates, strict=True)]
     result = {
         "preset": arguments.preset,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "precision": arguments.precision,
         "pairs": count,
@@ -98,10 +97,7 @@ def main() -> None:
         "waiting_share_on_scenes": round(waiting, 4),
         "torch": torch.__version__,
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n")
+    publish(result, arguments.json)
 
 
 def waiting_share(learner: Learner, preset: str, device: torch.device) -> float:

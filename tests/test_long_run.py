@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
+import importlib
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,12 +30,9 @@ PYTHON_BAR, RESIDENT_BAR = 300_000, 12_000_000  # bytes that ten minutes may add
 @pytest.fixture(scope="module")
 def benchmark(repository: Path) -> ModuleType:
     """benchmarks/long_run.py, which makes the video."""
-    spec = importlib.util.spec_from_file_location("long_run", repository / "benchmarks" / "long_run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(repository / "benchmarks"))
+        return importlib.import_module("long_run")
 
 
 def test_the_long_video_is_as_long_as_asked(benchmark: ModuleType, tmp_path: Path) -> None:
