@@ -90,9 +90,7 @@ def move_casts_before_transposes(model: onnx.ModelProto) -> None:
             del transpose.attribute[:], cast.attribute[:]
             transpose.attribute.extend(second)
             cast.attribute.extend(first)
-            stale = [item for item in graph.value_info if item.name == transpose.output[0]]
-            for item in stale:
-                graph.value_info.remove(item)
+            _forget_types(graph, transpose)
 
 
 def drop_repeated_pairs(model: onnx.ModelProto) -> None:
@@ -160,7 +158,7 @@ def make_symmetric(model: onnx.ModelProto) -> None:
 
 
 def _forget_types(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
-    """Take back what the graph says of a quantisation's result, which is of another type now."""
+    """Take back what the graph says of a node's result, which is of another type or shape now."""
     for item in [item for item in graph.value_info if item.name == node.output[0]]:
         graph.value_info.remove(item)
 
