@@ -19,62 +19,21 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from contenders import CONTENDERS, FOLDER, Contender, percent, probe, write_result
+from scene_questions import measure
 
 from avol.runtime.model_folder import CHECKPOINT_FILE
-from avol.runtime.spec import ModelSpec
-from avol.train.checkpoint import load_checkpoint
-from avol.train.data.scene_pool import scene_moments
-from avol.train.metrics import (
-    Figure,
-    centred_disc,
-    median_rule_iou,
-    peak_position,
-    platt_scaling,
-    point_in_boxes,
-)
-from avol.train.network import TwoTowerNetwork, build_network, preset_spec
-from avol.train.network.activation import activation_logits
+from avol.train.network import build_network, preset_spec
 from avol.train.network.cost import count_multiply_adds, count_parameters
 from avol.train.network.presets import SYSTEMS
 
-Box = tuple[float, float, float, float]
-Maps = NDArray[np.float32]
-FOLDER = Path(__file__).parent
 STEPS = 120
-SCENES, FIRST_VALIDATION, FIRST_TEST = 100, 5_000_000, 6_000_000  # of others than those of training
-BATCH = 32
 TIMED_PAIRS, TIMED_ROUNDS = 8, 9
-PROBE = ("ESC-10, accuracy of a linear probe", "mean of the folds")
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A row: its words, its preset, and what ``avol train`` is told beside it."""
-
-    words: str
-    preset: str
-    options: tuple[str, ...] = ()
-
-
-CONTENDERS = {
-    "avol-net": Contender("AVOL-net", "avol-128-half-width"),
-    "avol-net-full": Contender("AVOL-net, full width", "avol-128"),
-    "avol-net-224": Contender("AVOL-net, full width, 224 pixels, 48 kHz", "avol-224"),
-    "avol-net-half-depth": Contender("AVOL-net, full width, half depth", "avol-128-half-depth"),
-    "ave-net": Contender("AVE-Net", "ave-net-128-half-width"),
-    "l3-net": Contender("L3-Net", "l3-net-128-half-width"),
-    "ez-vsl": Contender("EZ-VSL", "ez-vsl-128-half-width"),
-    "attention": Contender("Attention, triplets", "attention-128-half-width"),
-    "attention-boxes": Contender("Attention, told boxes", "attention-128-half-width", ("--box-weight", "0.5")),
-    "sound-net": Contender("AVOL-net with SoundNet's ear", "sound-net-128-half-width"),
-}
 
 
 def train(contender: Contender, steps: int, out: Path) -> None:
@@ -83,93 +42,9 @@ def train(contender: Contender, steps: int, out: Path) -> None:
     subprocess.run([*command, "--out", str(out), *contender.options], check=True)
 
 
-@dataclass(frozen=True)
-class Questions:
-    """Moments of scenes of several objects, of which one is heard; foreign sounds are of a kind not in the picture."""
-
-    frames: NDArray[np.uint8]
-    own: NDArray[np.float32]
-    foreign: NDArray[np.float32]
-    boxes: list[list[Box]]
-    groups: list[str]
-
-
-def questions(spec: ModelSpec, first_seed: int) -> Questions:
-    """The same for every system of one front end."""
-    moments = [(seed, m) for seed in range(first_seed, first_seed + SCENES) for m in scene_moments(seed, spec)]
-    rng, foreign = np.random.default_rng(first_seed), []
-    for _, moment in moments:
-        others = [other for _, other in moments if other.sounding not in moment.kinds]
-        foreign.append(others[rng.integers(len(others))].samples)
-    return Questions(
-        frames=np.stack([moment.frame for _, moment in moments]),
-        own=np.stack([moment.samples for _, moment in moments]),
-        foreign=np.stack(foreign),
-        boxes=[[moment.box] for _, moment in moments],
-        groups=[str(seed) for seed, _ in moments],
-    )
-
-
-@torch.no_grad()
-def logits(network: TwoTowerNetwork, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> Maps:
-    """Pairs' map logits: of a network of one cell ``N x 1 x 1``."""
-    starts = range(0, len(frames), BATCH)
-    return np.concatenate(
-        [
-            network(torch.from_numpy(frames[i : i + BATCH]), torch.from_numpy(samples[i : i + BATCH])).numpy()
-            for i in starts
-        ]
-    )
-
-
-def places(network: TwoTowerNetwork, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> Maps:
-    """Where a network of one cell would hear the sound: its class activation."""
-    starts = range(0, len(frames), BATCH)
-    return np.concatenate(
-        [
-            activation_logits(
-                network, torch.from_numpy(frames[i : i + BATCH]), torch.from_numpy(samples[i : i + BATCH])
-            ).numpy()
-            for i in starts
-        ]
-    )
-
-
-def measure(checkpoint: Path) -> dict[str, Figure]:
-    """Figures on held-out scenes, each beside its control; right and wrong by a threshold fitted on others."""
-    network = load_checkpoint(checkpoint)
-    fitted, asked = (questions(network.spec, seed) for seed in (FIRST_VALIDATION, FIRST_TEST))
-    true, false = (logits(network, fitted.frames, w).max(axis=(1, 2)) for w in (fitted.own, fitted.foreign))
-    truth = np.concatenate([np.ones(len(true)), np.zeros(len(false))])
-    scale, bias = platt_scaling(np.concatenate([true, false]).astype(np.float64), truth)
-    own, foreign, silent = (
-        logits(network, asked.frames, windows) for windows in (asked.own, asked.foreign, np.zeros_like(asked.own))
-    )
-    scores = [1 / (1 + np.exp(-(scale * maps.max(axis=(1, 2)) + bias))) for maps in (own, foreign, silent)]
-    figures = {
-        "pairs_accuracy": Figure.accuracy(scores[0], scores[1], asked.groups),
-        "pairs_auc": Figure.auc(scores[0], scores[1], asked.groups),
-        "own_over_silence_auc": Figure.auc(scores[0], scores[2], asked.groups),
-    }
-    if network.frame_tower.pooled:
-        own, foreign = (places(network, asked.frames, windows) for windows in (asked.own, asked.foreign))
-    disc = np.broadcast_to(centred_disc(*own.shape[1:]), own.shape)
-    for name, maps in (("", own), ("_with_foreign_sound", foreign), ("_of_centred_disc", disc)):
-        hits = [float(median_rule_iou(m, boxes) >= 0.5) for m, boxes in zip(maps, asked.boxes, strict=True)]
-        figures[f"ciou{name}"] = Figure.share(hits, asked.groups)
-        points = [(0.5, 0.5) if maps is disc else peak_position(m) for m in maps]
-        inside = [float(point_in_boxes(p, boxes)) for p, boxes in zip(points, asked.boxes, strict=True)]
-        figures[f"peak_in_box{name}"] = Figure.share(inside, asked.groups)
-    return figures
-
-
 def row_of(contender: Contender, figures: dict[str, Any], milliseconds: float | None) -> dict[str, str]:
     """The row of the table."""
     network = build_network(preset_spec(contender.preset))
-
-    def share(name: str) -> str:
-        figure = figures.get(name)
-        return "" if figure is None else f"{100 * figure['value']:.1f} %"
 
     by_activation = "\N{DAGGER}" if SYSTEMS[network.spec.system].one_cell else ""
     return {
@@ -178,24 +53,15 @@ def row_of(contender: Contender, figures: dict[str, Any], milliseconds: float | 
         "Parameters": f"{count_parameters(network) / 1e6:.2f} M",
         "Multiply-adds a pair": f"{count_multiply_adds(network) / 1e9:.2f} G",
         "ms a pair": "" if milliseconds is None else f"{milliseconds:.1f}",
-        "Pairs": share("pairs_accuracy"),
-        "AUC": share("pairs_auc"),
-        "Over silence, AUC": share("own_over_silence_auc"),
-        "Peak in box": share("peak_in_box") + by_activation,
-        "with a foreign sound": share("peak_in_box_with_foreign_sound"),
-        "centre": share("peak_in_box_of_centred_disc"),
-        "ESC-10 probe": share("esc10_network"),
-        "untrained": share("esc10_untrained_network"),
+        "Pairs": percent(figures, "pairs_accuracy"),
+        "AUC": percent(figures, "pairs_auc"),
+        "Over silence, AUC": percent(figures, "own_over_silence_auc"),
+        "Peak in box": percent(figures, "peak_in_box") + by_activation,
+        "with a foreign sound": percent(figures, "peak_in_box_with_foreign_sound"),
+        "centre": percent(figures, "peak_in_box_of_centred_disc"),
+        "ESC-10 probe": percent(figures, "esc10_network"),
+        "untrained": percent(figures, "esc10_untrained_network"),
     }
-
-
-def write_result(name: str, record: dict[str, Any]) -> None:
-    """Beside the others, under its final name when complete."""
-    path = FOLDER / name / "result.json"
-    path.parent.mkdir(exist_ok=True)
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
 
 
 def compare(names: list[str], steps: int, runs: Path) -> None:
@@ -234,17 +100,6 @@ def time_pairs(names: list[str]) -> None:
             record["milliseconds"] = round(1000 * statistics.median(taken) / TIMED_PAIRS, 2)
             record["row"] = row_of(CONTENDERS[name], record["figures"], record["milliseconds"])
             write_result(name, record)
-
-
-def probe(checkpoint: Path, data: Path) -> dict[str, Any]:
-    """Accuracies of a linear probe on ESC-10, of the trained tower's vectors and of an untrained one's."""
-    found = checkpoint.with_name("esc10.json")
-    clips = ["--annotations", str(data / "audio.csv"), "--media", str(data / "audio")]
-    command = [sys.executable, "-m", "avol", "eval", "--protocol", "esc10", *clips, str(checkpoint)]
-    subprocess.run([*command, "--json", str(found)], check=True)
-    table, row = PROBE
-    figures = json.loads(found.read_text(encoding="utf-8"))["tables"][table][row]
-    return {f"esc10_{name.replace(' ', '_')}": figure for name, figure in figures.items()}
 
 
 def add_probes(names: list[str], data: Path, runs: Path) -> None:

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from compare import CONTENDERS, FOLDER, Contender, probe
+from contenders import CONTENDERS, FOLDER, Contender, percent, probe, write_result
 
 from avol.runtime.model_folder import CHECKPOINT_FILE
 
@@ -42,18 +42,16 @@ def train_and_measure(contender: Contender, data: Path, steps: int, out: Path) -
     train = [*avol, "train", "--data", str(data), "--preset", contender.preset, "--steps", str(steps)]
     subprocess.run([*train, "--out", str(out), *contender.options], check=True)
     found = out / "validation.json"
-    checkpoint = str(out / CHECKPOINT_FILE)
-    subprocess.run([*avol, "eval", checkpoint, str(data), "--part", "validation", "--json", str(found)], check=True)
+    checkpoint = out / CHECKPOINT_FILE
+    ask = [*avol, "eval", str(checkpoint), str(data), "--part", "validation", "--json", str(found)]
+    subprocess.run(ask, check=True)
     figures: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))["figures"]
-    return figures | probe(out / CHECKPOINT_FILE, data)
+    return figures | probe(checkpoint, data)
 
 
 def row_of(contender: Contender, figures: dict[str, Any]) -> dict[str, str]:
     """The row of the table; a system of one cell has no figures of places."""
-    cells = {column: figures.get(name) for column, name in COLUMNS.items()}
-    return {"System": contender.words} | {
-        column: "" if figure is None else f"{100 * figure['value']:.1f} %" for column, figure in cells.items()
-    }
+    return {"System": contender.words} | {column: percent(figures, name) for column, name in COLUMNS.items()}
 
 
 def main() -> None:
@@ -79,9 +77,7 @@ def main() -> None:
         }
         result.parent.mkdir(exist_ok=True)
         shutil.copy(out / "log.jsonl", result.with_name("material.jsonl"))
-        draft = result.with_suffix(".part")
-        draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        draft.replace(result)
+        write_result(name, record, result.name)
         print(json.dumps(record["row"], ensure_ascii=False, indent=1), flush=True)
 
 
