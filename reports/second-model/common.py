@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avol.runtime.spec import ModelSpec
+from avol.runtime.spec import ModelSpec, SpectrogramSpec
 from avol.train.data.material import Material, load_together
+from avol.train.data.sounds import SoundAugmenter
 
 PRESET = "avol-128-half-width"
 TEACHER_SIDE = 256  # pixels: 32 times the student's grid, so that the teacher's cells lie on the student's
@@ -114,6 +115,26 @@ class Bank:
             values[mirrored] = values[mirrored][..., ::-1]
             answers.append(torch.from_numpy(values))
         return torch.from_numpy(frames), answers[0], answers[1]
+
+
+class SoundBank:
+    """Windows of sound on disk with what the ears made of them; see ``reports/fourth-model/make_sound_bank.py``.
+
+    Every window is treated as training does, every time in another way. The ears heard it untreated: the tower learns
+    to hear the same through rooms, microphones and noise.
+    """
+
+    def __init__(self, folder: Path, spec: SpectrogramSpec) -> None:
+        self.windows = np.load(folder / "windows.npy", mmap_mode="r")
+        self.components = np.load(folder / "components.npy")
+        self.variance = float(self.components.var(axis=0).mean())
+        self.augmenter = SoundAugmenter(spec)
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Samples float32 ``count x clip_samples`` and components float32 ``count x 256``."""
+        rows = rng.integers(len(self.windows), size=count)
+        windows = [self.augmenter(rng, self.windows[row].astype(np.float32) / 32767) for row in rows]
+        return torch.from_numpy(np.stack(windows)), torch.from_numpy(self.components[rows])
 
 
 def _mean_variance(values: NDArray[np.float16]) -> float:
