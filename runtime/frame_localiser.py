@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from avol.runtime.system import System
 from avol.runtime.track import Track
 
 MOST_ANALYSES = 4  # in one call of the towers: each waits for the last of them, and their memory grows with them
+FEWEST_THAT_SHARE = 2  # analyses for which one window of sound is worth being off the frame's own time
 QUEUED_BYTES = 32 << 20  # of decoded pictures in one queue
 QUEUED_FRAMES = (4, 8)  # at least and at most, whatever their size
 QUEUED_SMALL_FRAMES = 64  # where only the analysed frames are kept, at the network's size
@@ -127,7 +129,7 @@ class FrameLocaliser:
         chosen = [(frame.time_seconds, frame.pixels) for frame in batch if frame.pixels is not None]
         found = None
         if chosen:
-            windows = track.windows_at([time_seconds for time_seconds, _ in chosen])
+            windows = track.windows_at([self._heard_at(time_seconds) for time_seconds, _ in chosen])
             found = self.system.localise(np.stack([pixels for _, pixels in chosen]), windows)
         index = 0
         for frame in batch:
@@ -137,6 +139,13 @@ class FrameLocaliser:
             score, heat = float(found.score[index]), None if found.map is None else found.map[index]
             index += 1
             yield LocalisedFrame(time_seconds=frame.time_seconds, picture=frame.picture, score=score, map=heat)
+
+    def _heard_at(self, time_seconds: float) -> float:
+        """The middle of the window that is heard with a frame: the frame's time, or the nearest that frames share."""
+        step_seconds = self.system.sound_step_seconds
+        if step_seconds * min(self.rate_hz, self.source.frame_rate) < FEWEST_THAT_SHARE:
+            return time_seconds
+        return math.floor(time_seconds / step_seconds + 0.5) * step_seconds
 
 
 def _told(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.backends.backend import Backend
 from avol.runtime.errors import AvolError
+from avol.runtime.heard import HeardWindows
 from avol.runtime.spec import ModelSpec
 from avol.runtime.stage_times import timed
-from avol.runtime.track import RunningSpectrogram, Track
+from avol.runtime.track import RunningSamples, RunningSpectrogram, Track
 
 # Names in the spec. What they have in common: two towers, and a head in which a grid and a vector meet.
 SYSTEMS = ("avol-net", "ave-net", "l3-net", "ez-vsl", "ez-vsl-guided", "attention", "sound-net")
@@ -61,6 +62,10 @@ class System(Protocol):
     def backend(self) -> BackendInfo:
         """What computes."""
 
+    @property
+    def sound_step_seconds(self) -> float:
+        """How far windows of sound are apart where many frames are analysed; 0: each frame has a window of its own."""
+
     def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> Track:
         """The windows of a track: consecutive mono samples at the spec's rate, sample 0 at time zero."""
 
@@ -68,12 +73,7 @@ class System(Protocol):
         """Localise the sound of each window, as a track gave them, in the frame beside it."""
 
 
-@runtime_checkable
-class KeepsTracks(Protocol):
-    """A backend that keeps the columns of a track where it computes, and gathers windows there."""
-
-    def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> Track:
-        """As :meth:`System.open_track`; its windows may be handles that only this backend's graphs read."""
+WINDOWS_IN_ONE = 10  # that start within the length of one: neighbours share nine tenths of what is heard
 
 
 class AvolNetSystem:
@@ -90,15 +90,19 @@ class AvolNetSystem:
                 f"{', '.join(map(repr, SYSTEMS))}; choose another model or install a newer avol."
             )
         self.backend, self.spec = backend, backend.spec
+        self.sound_step_seconds = backend.spec.spectrogram.clip_seconds / WINDOWS_IN_ONE
+        # Samples go up to a device and maps come down: it computes a window again sooner than it fetches columns or an
+        # embedding of it.
+        self._localise = backend.localise_samples if backend.on_device else HeardWindows(backend).localise
 
     def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> Track:
-        """The running spectrogram of a track: transformed once, in chunks; a window is a slice of it.
+        """The windows of a track: of its running spectrogram, and for a GPU of its samples.
 
         Args:
             chunks: consecutive float32 mono samples at the spec's rate; sample 0 is time zero.
         """
-        if isinstance(self.backend, KeepsTracks):
-            return self.backend.open_track(chunks)
+        if self.backend.on_device:
+            return RunningSamples(chunks, self.spec.spectrogram)
         return RunningSpectrogram(chunks, self.spec.spectrogram, self.transform)
 
     def transform(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -121,8 +125,8 @@ class AvolNetSystem:
 
         Args:
             frames: uint8 ``N x H x W x 3`` RGB.
-            windows: float32 ``N x rows x columns``.
+            windows: of a track of this system: float32 ``N x rows x columns``, for a GPU ``N x clip_samples``.
         """
         with timed("towers"):
-            maps, scores = self.backend.localise(frames, windows)
+            maps, scores = self._localise(frames, windows)
         return Localisation(scores, None if self.spec.system in SYSTEMS_WITHOUT_MAP else maps)

@@ -1,4 +1,4 @@
-"""The running spectrogram of a track: transformed once, in chunks; a window is a slice of it."""
+"""A track, read as it is needed: the windows of its running spectrogram, or of its samples."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ CHUNK_COLUMNS = 256
 
 
 class Track(Protocol):
-    """The running spectrogram of one track, wherever its columns are kept."""
+    """One track, cut into windows."""
 
-    def windows_at(self, times_seconds: Sequence[float]) -> Any:  # noqa: ANN401 (an array, or a device's own handle)
+    def windows_at(self, times_seconds: Sequence[float]) -> Any:  # noqa: ANN401 (of the system)
         """The windows centred on the times, as the system's ``localise`` takes them.
 
         Times ascend, within a call and from call to call. Beyond the ends of the track is silence.
@@ -25,7 +25,9 @@ class Track(Protocol):
 
 
 class RunningSpectrogram:
-    """Columns of a track that is read as it is needed; memory holds two windows and one chunk, whatever the length.
+    """Columns of a track, transformed once, in chunks; a window is a slice of them.
+
+    Memory holds two windows and one chunk, whatever the length.
 
     Args:
         chunks: consecutive float32 mono samples at the spec's rate; sample 0 is time zero.
@@ -84,3 +86,50 @@ class RunningSpectrogram:
         if surplus > CHUNK_COLUMNS:
             self._columns = self._columns[:, surplus:]
             self._first_column += surplus
+
+
+class RunningSamples:
+    """Windows of a track's samples, on the grid of its columns, for devices that transform each window themselves.
+
+    Memory holds two windows and one chunk, whatever the length.
+
+    Args:
+        chunks: consecutive float32 mono samples at the spec's rate; sample 0 is time zero.
+        spec: the column grid.
+    """
+
+    def __init__(self, chunks: Iterable[NDArray[np.float32]], spec: SpectrogramSpec) -> None:
+        self.spec, self._chunks = spec, iter(chunks)
+        self._first_sample, self._ended = 0, False
+        self._samples = np.zeros(0, np.float32)
+
+    def windows_at(self, times_seconds: Sequence[float]) -> NDArray[np.float32]:
+        """The windows centred on ascending times: float32 ``N x clip_samples``.
+
+        Times must not go back by more than a window. Beyond the ends of the track is silence.
+        """
+        windows = np.zeros((len(times_seconds), self.spec.clip_samples), np.float32)
+        for window, time_seconds in zip(windows, times_seconds, strict=True):
+            self._fill(window, self.spec.first_column_at(time_seconds) * self.spec.hop_samples)
+        return windows
+
+    def _fill(self, window: NDArray[np.float32], start: int) -> None:
+        while not self._ended and self._first_sample + len(self._samples) < start + len(window):
+            chunk = next(self._chunks, None)
+            self._ended = chunk is None
+            if chunk is not None:
+                self._samples = np.concatenate([self._samples, chunk])
+                self._drop_before(start - len(window))
+        if max(start, 0) < self._first_sample:
+            raise ValueError(f"the window at sample {start} has been dropped already")
+        first, last = (
+            min(max(edge - self._first_sample, 0), len(self._samples)) for edge in (start, start + len(window))
+        )
+        begin = self._first_sample + first - start
+        window[begin : begin + last - first] = self._samples[first:last]
+
+    def _drop_before(self, sample: int) -> None:
+        surplus = min(sample - self._first_sample, len(self._samples))
+        if surplus > self.spec.clip_samples:
+            self._samples = self._samples[surplus:]
+            self._first_sample += surplus

@@ -32,6 +32,11 @@ class SharedSystem:
         """What computes."""
         return self.opened().backend
 
+    @property
+    def sound_step_seconds(self) -> float:
+        """See :attr:`System.sound_step_seconds`."""
+        return self.opened().sound_step_seconds
+
     def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> Track:
         """See :meth:`System.open_track`."""
         with self._turn:

@@ -15,6 +15,7 @@ from avol.runtime.backends.contract import GRAPHS, TENSORS, tensor_dtype, tensor
 from avol.runtime.model_folder import SPEC_FILE, bundled_model_folder
 from avol.runtime.plan_files import PlanInfo, TensorInfo
 from avol.runtime.spec import PRECISION_KEY, ModelSpec
+from avol.runtime.system import AvolNetSystem
 
 
 def copy_bundled_model(folder: Path) -> Path:
@@ -40,6 +41,13 @@ def some_inputs(spec: ModelSpec, count: int, seed: int = 0) -> tuple[NDArray[np.
     frames = generator.integers(0, 256, (count, spec.frame_height, spec.frame_width, 3), np.uint8)
     samples = generator.uniform(-0.5, 0.5, (count, spec.spectrogram.clip_samples)).astype(np.float32)
     return frames, samples
+
+
+def windows_of_a_track(system: AvolNetSystem, count: int) -> Any:
+    """Windows of half a minute of noise, as the system takes them: 0.4 s apart, from before its start on."""
+    sound = system.spec.spectrogram
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 30 * sound.sample_rate_hz).astype(np.float32)
+    return system.open_track(np.array_split(noise, 7)).windows_at([0.4 * number for number in range(count)])
 
 
 def plan_info(

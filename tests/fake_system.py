@@ -54,6 +54,7 @@ class SquareSystem:
         self, *, fail_at: int | None = None, error: BaseException | None = None, with_map: bool = True
     ) -> None:
         self.spec, self.with_map = SPEC, with_map
+        self.sound_step_seconds = 0.0  # it hears when something sounds, to a few hundredths of a second
         self.backend = SimpleNamespace(name="numpy", precision="fp32")
         self.fail_at, self.error = fail_at, error
         self.batches: list[int] = []

@@ -18,7 +18,7 @@ from avol.runtime.model_folder import bundled_model_folder
 from avol.runtime.onnx_backend import OnnxBackend
 from avol.runtime.spec import SpectrogramSpec
 from avol.runtime.system import AvolNetSystem, Localisation
-from avol.runtime.track import CHUNK_COLUMNS, RunningSpectrogram
+from avol.runtime.track import CHUNK_COLUMNS, RunningSamples, RunningSpectrogram
 from media_factory import AudioTrack, VideoTrack, bursts, write_media
 
 # As small as a spec can be and still have an odd window, a hop that does not divide it and an odd number of columns.
@@ -98,6 +98,31 @@ def test_windows_are_slices_of_the_whole_transform(
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    length=st.integers(0, 9000),
+    sizes=st.lists(st.integers(1, 4000), min_size=1, max_size=5),
+    calls=st.lists(st.lists(st.floats(0.0, 4.0), max_size=4), min_size=1, max_size=6),
+    start=st.floats(-0.3, 1.0),
+    seed=st.integers(0, 9),
+)
+def test_windows_of_samples_become_windows_of_the_whole_transform(
+    length: int, sizes: list[int], calls: list[list[float]], start: float, seed: int
+) -> None:
+    """What a GPU is given lies on the grid of the track's columns."""
+    samples = np.random.default_rng(seed).uniform(-1, 1, length).astype(np.float32)
+    track, time = RunningSamples(chunked(samples, sizes), SMALL), start
+    for steps in calls:
+        times = list(time + np.cumsum(steps))
+        found = track.windows_at(times)
+        assert found.shape == (len(times), SMALL.clip_samples)
+        assert found.dtype == np.float32
+        if times:
+            time = times[-1]
+            for window, expected in zip(found, windows_of_the_whole(samples, times, SMALL), strict=True):
+                np.testing.assert_allclose(transform(window), expected, rtol=0, atol=1e-6)
+
+
 def test_the_models_graph_in_chunks_equals_the_models_graph_at_once(system: AvolNetSystem) -> None:
     """Largest difference allowed: 1e-5 of values that spread over several units (the order of sums may differ)."""
     spec = system.spec.spectrogram
@@ -121,11 +146,23 @@ def test_a_click_is_in_the_middle_of_its_window(system: AvolNetSystem, time_seco
     assert abs(centre - (spec.columns - 1) / 2) <= 1.0
 
 
-def test_going_back_too_far_is_a_bug_and_says_so() -> None:
-    track = RunningSpectrogram(iter(()), SMALL, transform)
-    track.window_at(60.0)
+@pytest.mark.parametrize("of_samples", [False, True])
+def test_going_back_too_far_is_a_bug_and_says_so(of_samples: bool) -> None:
+    minute = np.zeros(60 * SMALL.sample_rate_hz, np.float32)
+    chunks = chunked(minute, [SMALL.sample_rate_hz])
+    track = RunningSamples(chunks, SMALL) if of_samples else RunningSpectrogram(chunks, SMALL, transform)
+    track.windows_at([60.0])
     with pytest.raises(ValueError, match="dropped"):
-        track.window_at(1.0)
+        track.windows_at([1.0])
+
+
+def test_half_an_hour_of_samples_needs_the_memory_of_seconds() -> None:
+    second = np.zeros(SMALL.sample_rate_hz, np.float32)
+    track, most = RunningSamples((second for _ in range(1800)), SMALL), 0
+    for time in np.arange(0.0, 1800, 0.5):
+        track.windows_at([float(time)])
+        most = max(most, len(track._samples))
+    assert most <= 2 * SMALL.clip_samples + 2 * len(second)
 
 
 def test_half_an_hour_needs_the_memory_of_seconds() -> None:
@@ -180,6 +217,7 @@ class Recorder:
             system.open_track,
             with_map,
         )
+        self.sound_step_seconds = 0.0  # every frame has a window of its own
         self.shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
     def localise(self, frames: NDArray[np.uint8], windows: NDArray[np.float32]) -> Localisation:

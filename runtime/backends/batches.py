@@ -1,4 +1,4 @@
-"""What the GPU backends share: batches of a few fixed sizes, and a track folded into windows."""
+"""What the GPU backends share: batches of a few fixed sizes."""
 
 from __future__ import annotations
 
@@ -55,13 +55,6 @@ class BatchedBackend(Backend):
         self.buckets = tuple(sorted(buckets))
         self._lock = threading.Lock()
 
-    def infer(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """See :meth:`Backend.infer`; a spectrogram may be of a track of any length."""
-        sound = self.spec.spectrogram
-        if graph == "spectrogram" and inputs["samples"].shape[1] != sound.clip_samples:
-            return [self._transform_track(inputs["samples"])]
-        return super().infer(graph, **inputs)
-
     def compute(self, roles: tuple[str, ...], inputs: Arrays, outputs: tuple[str, ...]) -> Arrays:
         """See :meth:`Backend.compute`."""
         given, found, batches = self._split(inputs, outputs)
@@ -113,22 +106,3 @@ class BatchedBackend(Backend):
         if value.shape[1:] != shape or value.dtype != dtype:
             raise ValueError(f"{name} is {value.dtype} {value.shape}, expected {dtype} (N, *{shape})")
         return np.ascontiguousarray(value)
-
-    def _transform_track(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Columns of stretches of any length: ``N x S`` to ``N x rows x T``, as windows that follow each other.
-
-        A column depends on its own samples alone, so that the result is that of one transform of the whole.
-        """
-        sound = self.spec.spectrogram
-        count, length = samples.shape
-        columns = (length - sound.window_samples) // sound.hop_samples + 1
-        if columns < 1:
-            raise ValueError(f"{length} samples are less than a column's {sound.window_samples}")
-        windows, stride = -(-columns // sound.columns), sound.columns * sound.hop_samples
-        padded = np.zeros((count, (windows - 1) * stride + sound.clip_samples), np.float32)
-        used = min(length, padded.shape[1])
-        padded[:, :used] = samples[:, :used]
-        folded = np.lib.stride_tricks.sliding_window_view(padded, sound.clip_samples, axis=1)[:, ::stride]
-        (found,) = super().infer("spectrogram", samples=folded.reshape(-1, sound.clip_samples))
-        track = found.reshape(count, windows, sound.rows, sound.columns).transpose(0, 2, 1, 3)
-        return np.ascontiguousarray(track.reshape(count, sound.rows, -1)[:, :, :columns])
