@@ -3,7 +3,7 @@
     python benchmarks/start_up.py [--video FILE] [--runs 15] [--json FILE]
 
 Each run is a process of its own, as a user starts it, with files in the disk's cache. The clock, which all processes
-share, is read before the process is started and when the towers and the head have given their first answer. Beside it stands
+share, is read before the process is started and when towers and head have given their first answer. Beside it stands
 the start of the interpreter alone, and of the interpreter with the three libraries that no run can do without.
 """
 

@@ -118,7 +118,7 @@ class Bank:
 
 
 class SoundBank:
-    """Windows of sound on disk with what the ears made of them; see ``reports/fourth-model/make_sound_bank.py``.
+    """Windows of sound on disk with what the ears made of them; see ``reports/ears/make_sound_bank.py``.
 
     Every window is treated as training does, every time in another way. The ears heard it untreated: the tower learns
     to hear the same through rooms, microphones and noise.
