@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from avol.runtime.backends.backend import Backend, MapsAndScores
 
 Windows = NDArray[np.float32]
-VECTOR_AND_MAPS = ("vector", "map", "score")
 
 
 class HeardWindows:
@@ -24,12 +23,20 @@ class HeardWindows:
         self._vector: NDArray[np.float32] | None = None
 
     def localise(self, frames: NDArray[np.uint8], windows: Windows) -> MapsAndScores:
-        """As :meth:`Backend.localise`."""
+        """Maps and scores of frames with a window of the spectrogram each.
+
+        Args:
+            frames: uint8 ``N x H x W x 3`` RGB.
+            windows: float32 ``N x rows x columns``.
+
+        Returns:
+            float32 ``N x GH x GW`` and ``N``.
+        """
         fresh = [not self._is_known(windows, row) for row in range(len(windows))]
         if all(fresh):
             # Together: where there are fewer rows than cores, the towers are computed side by side.
             found = self._backend.compute(
-                ("frame", "audio", "head"), {"frames": frames, "columns": windows}, VECTOR_AND_MAPS
+                ("frame", "audio", "head"), {"frames": frames, "columns": windows}, ("vector", "map", "score")
             )
             vectors = found["vector"]
         else:

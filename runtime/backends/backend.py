@@ -70,23 +70,17 @@ class Backend(ABC):
         found = self.compute((graph,), inputs, names)
         return [found[name] for name in names]
 
-    def localise(self, frames: NDArray[np.uint8], windows: NDArray[np.float32]) -> MapsAndScores:
-        """Maps and scores of frames with a window of the spectrogram each.
+    def localise_samples(self, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> MapsAndScores:
+        """Maps and scores of frames with the samples of a window each.
+
+        Samples go up and maps come down; on a GPU nothing in between leaves it.
 
         Args:
             frames: uint8 ``N x H x W x 3`` RGB.
-            windows: float32 ``N x rows x columns``.
+            samples: float32 ``N x clip_samples``.
 
         Returns:
             float32 ``N x GH x GW`` and ``N``.
-        """
-        found = self.compute(("frame", "audio", "head"), {"frames": frames, "columns": windows}, ("map", "score"))
-        return found["map"], found["score"]
-
-    def localise_samples(self, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> MapsAndScores:
-        """As :meth:`localise`, with the samples of each window: float32 ``N x clip_samples``.
-
-        Samples go up and maps come down; on a GPU nothing in between leaves it.
         """
         found = self.compute(PAIR_ROLES, {"frames": frames, "samples": samples}, ("map", "score"))
         return found["map"], found["score"]
