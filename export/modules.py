@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from avol.export.eight_bits import quantised_tower
 from avol.export.ranges import Ranges
 from avol.export.towers import fold_batch_norms, half_tower
-from avol.runtime.spec import Calibration, ModelSpec
+from avol.runtime.spec import RUNNING_KEY, Calibration, ModelSpec, RunningGrid
 from avol.train.network import TwoTowerNetwork
 
 FLOAT32_ROLES = ("spectrogram", "head")
@@ -29,6 +29,31 @@ class Head(nn.Module):
         """``N x E x GH x GW`` and ``N x E`` to map ``N x GH x GW`` and score ``N``."""
         probabilities = torch.sigmoid(self.head(grid, vector) * self.calibration.scale + self.calibration.bias)
         return probabilities, probabilities.amax(dim=(1, 2))
+
+
+class RunningAudio(nn.Module):
+    """An audio tower over a stretch of a track: the embedding of every window at a multiple of the tower's stride.
+
+    What lies beside the stretch is zero to every convolution. So a stretch of one window gives what the tower gives for
+    it; in a longer one, windows that have the tower's context on both sides are heard as in the whole track, and what
+    they have in common is computed once.
+
+    Args:
+        tower: an :class:`avol.train.network.towers.AudioTower` that may run, in any precision.
+        columns: of a window.
+    """
+
+    def __init__(self, tower: nn.Module, columns: int) -> None:
+        super().__init__()
+        assert isinstance(tower.running, RunningGrid)
+        self.tower, self.cells = tower, columns // tower.running.stride_columns
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """``N x rows x T`` to ``(N * P) x E``: first all windows of the first stretch, then those of the next."""
+        features: Tensor = self.tower.convs(columns.unsqueeze(1)).amax(dim=2, keepdim=True)  # type: ignore[operator]
+        windows = nn.functional.max_pool2d(features, (1, self.cells), stride=1)
+        vectors: Tensor = self.tower.embed(windows.permute(0, 2, 3, 1).reshape(-1, features.shape[1]))  # type: ignore[operator]
+        return vectors
 
 
 class WaveformAudio(nn.Module):
@@ -59,13 +84,26 @@ class Pair(nn.Module):
 
 @dataclass(frozen=True)
 class Graph:
-    """One graph to export: module, example inputs by name, output names, and axes of free size by input."""
+    """One graph to export.
+
+    Attributes:
+        role: of the graph.
+        module: what computes.
+        inputs: examples, by name.
+        outputs: names.
+        free_axes: of any size: name by input and axis.
+        multiples: a free axis that is traced as a multiple of something, and of what: the tracer cannot reason about
+            what layers round down.
+        notes: for the metadata.
+    """
 
     role: str
     module: nn.Module
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
     free_axes: dict[str, dict[int, str]]
+    multiples: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def model_graphs(
@@ -93,7 +131,6 @@ def model_graphs(
     waveform, head = WaveformAudio(network.spectrogram, audio_tower), Head(network.head, spec.calibration)
     # Two of everything: torch.export takes an axis of size 1 for a constant.
     frames = torch.zeros(2, spec.frame_height, spec.frame_width, 3, dtype=torch.uint8)
-    columns = torch.zeros(2, spec.spectrogram.rows, spec.spectrogram.columns)
     samples = torch.zeros(2, spec.spectrogram.clip_samples)
     grid = torch.zeros(2, spec.embedding_size, spec.grid_height, spec.grid_width)
     vector = torch.zeros(2, spec.embedding_size)
@@ -106,7 +143,7 @@ def model_graphs(
             ("columns",),
             {"samples": {0: "batch", 1: "length"}},
         ),
-        Graph("audio", audio_tower, {"columns": columns}, ("vector",), {"columns": batch}),
+        _audio_graph(audio_tower, spec),
         Graph("frame", frame_tower, {"frames": frames}, ("grid",), {"frames": batch}),
         Graph("head", head, {"grid": grid, "vector": vector}, ("map", "score"), {"grid": batch, "vector": batch}),
         Graph("waveform-audio", waveform, {"samples": samples}, ("vector",), {"samples": batch}),
@@ -119,6 +156,25 @@ def model_graphs(
         ),
     ]
     return graphs if precision == "fp32" else [graph for graph in graphs if graph.role not in FLOAT32_ROLES]
+
+
+def _audio_graph(tower: nn.Module, spec: ModelSpec) -> Graph:
+    """The audio tower, over stretches of any length where it may run over them."""
+    sound = spec.spectrogram
+    if tower.running is None:
+        columns = torch.zeros(2, sound.rows, sound.columns)
+        return Graph("audio", tower, {"columns": columns}, ("vector",), {"columns": {0: "batch"}})
+    assert isinstance(tower.running, RunningGrid)
+    stride = tower.running.stride_columns
+    return Graph(
+        "audio",
+        RunningAudio(tower, sound.columns),
+        {"columns": torch.zeros(2, sound.rows, 2 * sound.columns // stride * stride)},
+        ("vector",),
+        {"columns": {0: "batch", 2: "columns"}},
+        {"columns": stride},
+        {RUNNING_KEY: tower.running.to_json()},
+    )
 
 
 def _tower(tower: nn.Module, precision: str, ranges: Mapping[str, float]) -> nn.Module:

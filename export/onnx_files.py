@@ -171,7 +171,8 @@ def refuse_strangers(out: Path, replaced: Collection[str], spec: ModelSpec) -> N
 def graph_to_onnx(graph: Graph, spec: ModelSpec, *, precision: str = "fp32") -> onnx.ModelProto:
     """Trace one graph; the result carries spec, role and precision in the metadata, and passes the full check."""
     axes = {name: dict(free) for name, free in graph.free_axes.items()}
-    dimensions = {axis_name: torch.export.Dim(axis_name) for free in axes.values() for axis_name in free.values()}
+    labels = {label for free in axes.values() for label in free.values()}
+    dimensions = {label: _dimension(label, graph.multiples.get(label, 1)) for label in labels}
     shapes = {name: {axis: dimensions[label] for axis, label in free.items()} for name, free in axes.items()}
     with _quiet():
         program = torch.onnx.export(
@@ -187,8 +188,11 @@ def graph_to_onnx(graph: Graph, spec: ModelSpec, *, precision: str = "fp32") -> 
     assert program is not None
     model = program.model_proto
     _strip_traces(model)
+    if graph.multiples:
+        _name_axes(model, axes)
     model.producer_name, model.producer_version = "avol", avol.__version__
-    onnx.helper.set_model_props(model, {SPEC_KEY: spec.to_json(), GRAPH_KEY: graph.role, PRECISION_KEY: precision})
+    entries = {SPEC_KEY: spec.to_json(), GRAPH_KEY: graph.role, PRECISION_KEY: precision, **graph.notes}
+    onnx.helper.set_model_props(model, entries)
     onnx.checker.check_model(model, full_check=True)
     if model.ir_version > LARGEST_IR_VERSION:
         raise AssertionError(f"{graph.role}: IR version {model.ir_version} is newer than devices read")
@@ -197,6 +201,23 @@ def graph_to_onnx(graph: Graph, spec: ModelSpec, *, precision: str = "fp32") -> 
     if inexact := [name for name, values in _half_constants(model) if not np.isfinite(values).all()]:
         raise AvolError(f"{spec.name}: {inexact[0]} is too large for half precision; export without fp16.")
     return model
+
+
+def _dimension(label: str, multiple: int) -> Any:  # noqa: ANN401 (of torch.export, which has no public type for it)
+    """A free axis."""
+    return torch.export.Dim(label) if multiple == 1 else multiple * torch.export.Dim(f"{label}_steps")
+
+
+def _name_axes(model: onnx.ModelProto, axes: Mapping[str, Mapping[int, str]]) -> None:
+    """Free axes by our names; what the tracer calls sizes that follow from them is of no use to anyone."""
+    for item in model.graph.input:
+        for axis, label in axes[item.name].items():
+            item.type.tensor_type.shape.dim[axis].dim_param = label
+    named = {label for free in axes.values() for label in free.values()}
+    for item in [*model.graph.value_info, *model.graph.output]:
+        for size in item.type.tensor_type.shape.dim:
+            if size.dim_param and size.dim_param not in named:
+                size.ClearField("value")
 
 
 def _half_constants(model: onnx.ModelProto) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
@@ -19,7 +18,6 @@ from avol.runtime.system import System
 from avol.runtime.track import Track
 
 MOST_ANALYSES = 4  # in one call of the towers: each waits for the last of them, and their memory grows with them
-FEWEST_THAT_SHARE = 2  # analyses for which one window of sound is worth being off the frame's own time
 QUEUED_BYTES = 32 << 20  # of decoded pictures in one queue
 QUEUED_FRAMES = (4, 8)  # at least and at most, whatever their size
 QUEUED_SMALL_FRAMES = 64  # where only the analysed frames are kept, at the network's size
@@ -85,7 +83,8 @@ class FrameLocaliser:
         """
         with contextlib.ExitStack() as stack:
             audio, chunks = self._open_sound(stack)
-            track = self.system.open_track(chunks if self.listener is None else _told(chunks, self.listener))
+            heard = chunks if self.listener is None else _told(chunks, self.listener)
+            track = self.system.open_track(heard, rate_hz=min(self.rate_hz, self.source.frame_rate))
             stages = stack.enter_context(Stages())
             capacity = frames_in_queue(self.source) if self.pictures else QUEUED_SMALL_FRAMES
             queue: FrameQueue[_Decoded] = stages.queue(capacity)
@@ -129,7 +128,7 @@ class FrameLocaliser:
         chosen = [(frame.time_seconds, frame.pixels) for frame in batch if frame.pixels is not None]
         found = None
         if chosen:
-            windows = track.windows_at([self._heard_at(time_seconds) for time_seconds, _ in chosen])
+            windows = track.windows_at([time_seconds for time_seconds, _ in chosen])
             found = self.system.localise(np.stack([pixels for _, pixels in chosen]), windows)
         index = 0
         for frame in batch:
@@ -139,13 +138,6 @@ class FrameLocaliser:
             score, heat = float(found.score[index]), None if found.map is None else found.map[index]
             index += 1
             yield LocalisedFrame(time_seconds=frame.time_seconds, picture=frame.picture, score=score, map=heat)
-
-    def _heard_at(self, time_seconds: float) -> float:
-        """The middle of the window that is heard with a frame: the frame's time, or the nearest that frames share."""
-        step_seconds = self.system.sound_step_seconds
-        if step_seconds * min(self.rate_hz, self.source.frame_rate) < FEWEST_THAT_SHARE:
-            return time_seconds
-        return math.floor(time_seconds / step_seconds + 0.5) * step_seconds
 
 
 def _told(

@@ -18,6 +18,7 @@ FORMAT = "avol.model/1"
 SPEC_KEY = "avol.spec"  # the key under which ONNX and safetensors metadata hold the spec
 GRAPH_KEY = "avol.graph"  # the key under which ONNX metadata hold the graph's role
 PRECISION_KEY = "avol.precision"  # the same for what its towers compute in; float32 where it is missing
+RUNNING_KEY = "avol.running"  # the same for how an audio tower runs over a track; it does not where it is missing
 
 
 LOG_POWER, WAVEFORM = "log-power", "waveform"
@@ -76,6 +77,44 @@ class SpectrogramSpec:
         """First column of the window centred on ``time_seconds``, on the track's column grid (may be negative)."""
         first_sample = time_seconds * self.sample_rate_hz - self.clip_samples / 2
         return round(first_sample / self.hop_samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningGrid:
+    """How an audio tower runs over a track, in place of being shown one window after the other.
+
+    Attributes:
+        stride_columns: from one window whose embedding it gives to the next.
+        context_columns: of the track to both sides of a window that have a say in its embedding; a multiple of the
+            stride.
+    """
+
+    stride_columns: int
+    context_columns: int
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "stride_columns", "context_columns")
+        if self.context_columns % self.stride_columns:
+            raise ValueError(f"a context of {self.context_columns} is no multiple of {self.stride_columns}")
+
+    def to_json(self) -> str:
+        """As metadata hold it."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str, *, origin: str | Path) -> RunningGrid:
+        """Read it back; ``origin`` names the file in the message.
+
+        Raises:
+            AvolError: the text is something else.
+        """
+        try:
+            values = json.loads(text)
+            if not isinstance(values, dict):
+                raise ValueError("it is not a JSON object")
+            return _build(cls, values)
+        except (ValueError, RecursionError) as error:
+            raise AvolError(f"{origin}: {RUNNING_KEY} is wrong: {error}; run avol export again.") from None
 
 
 @dataclass(frozen=True, kw_only=True)

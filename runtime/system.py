@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from avol.runtime.backends.backend import Backend
+from avol.runtime.backends.backend import Backend, MapsAndScores
 from avol.runtime.errors import AvolError
-from avol.runtime.heard import HeardWindows
+from avol.runtime.running import RunningEmbeddings
 from avol.runtime.spec import ModelSpec
 from avol.runtime.stage_times import timed
 from avol.runtime.track import RunningSamples, RunningSpectrogram, Track
@@ -62,18 +62,17 @@ class System(Protocol):
     def backend(self) -> BackendInfo:
         """What computes."""
 
-    @property
-    def sound_step_seconds(self) -> float:
-        """How far windows of sound are apart where many frames are analysed; 0: each frame has a window of its own."""
+    def open_track(self, chunks: Iterable[NDArray[np.float32]], *, rate_hz: float | None = None) -> Track:
+        """The windows of a track: consecutive mono samples at the spec's rate, sample 0 at time zero.
 
-    def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> Track:
-        """The windows of a track: consecutive mono samples at the spec's rate, sample 0 at time zero."""
+        Where it is known that ``rate_hz`` windows a second will be asked for, a window may be another one nearby.
+        """
 
     def localise(self, frames: NDArray[np.uint8], windows: Any) -> Localisation:  # noqa: ANN401 (of its own tracks)
         """Localise the sound of each window, as a track gave them, in the frame beside it."""
 
 
-WINDOWS_IN_ONE = 10  # that start within the length of one: neighbours share nine tenths of what is heard
+FEWEST_OVERLAPPING = 2  # windows within the length of one for which the tower runs over the track
 
 
 class AvolNetSystem:
@@ -90,20 +89,22 @@ class AvolNetSystem:
                 f"{', '.join(map(repr, SYSTEMS))}; choose another model or install a newer avol."
             )
         self.backend, self.spec = backend, backend.spec
-        self.sound_step_seconds = backend.spec.spectrogram.clip_seconds / WINDOWS_IN_ONE
-        # Samples go up to a device and maps come down: it computes a window again sooner than it fetches columns or an
-        # embedding of it.
-        self._localise = backend.localise_samples if backend.on_device else HeardWindows(backend).localise
 
-    def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> Track:
-        """The windows of a track: of its running spectrogram, and for a GPU of its samples.
+    def open_track(self, chunks: Iterable[NDArray[np.float32]], *, rate_hz: float | None = None) -> Track:
+        """The windows of a track: of its samples for a GPU, of its running spectrogram, or their embeddings.
 
         Args:
             chunks: consecutive float32 mono samples at the spec's rate; sample 0 is time zero.
+            rate_hz: windows a second that will be asked for. If they overlap enough and the audio tower can, it runs
+                over the track, and a window is the nearest on its grid. None: every window as it is asked for.
         """
+        sound, grid = self.spec.spectrogram, self.backend.running
         if self.backend.on_device:
-            return RunningSamples(chunks, self.spec.spectrogram)
-        return RunningSpectrogram(chunks, self.spec.spectrogram, self.transform)
+            # It computes a window again sooner than it fetches columns or an embedding of it.
+            return RunningSamples(chunks, sound)
+        if grid is None or rate_hz is None or rate_hz * sound.clip_seconds < FEWEST_OVERLAPPING:
+            return RunningSpectrogram(chunks, sound, self.transform)
+        return RunningEmbeddings(chunks, sound, transform=self.transform, grid=grid, embed=self._embed)
 
     def transform(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Columns of a stretch of the track: float32 ``S`` to ``rows x T``."""
@@ -125,8 +126,23 @@ class AvolNetSystem:
 
         Args:
             frames: uint8 ``N x H x W x 3`` RGB.
-            windows: of a track of this system: float32 ``N x rows x columns``, for a GPU ``N x clip_samples``.
+            windows: of a track of this system: float32 ``N x rows x columns``, or embeddings ``N x E``; for a GPU
+                ``N x clip_samples``.
         """
         with timed("towers"):
-            maps, scores = self._localise(frames, windows)
+            if self.backend.on_device:
+                maps, scores = self.backend.localise_samples(frames, windows)
+            else:
+                maps, scores = self._localise(frames, windows)
         return Localisation(scores, None if self.spec.system in SYSTEMS_WITHOUT_MAP else maps)
+
+    def _localise(self, frames: NDArray[np.uint8], windows: NDArray[np.float32]) -> MapsAndScores:
+        heard = {"vector": windows} if windows.ndim == 2 else {"columns": windows}
+        roles = ("frame", "head") if "vector" in heard else ("frame", "audio", "head")
+        found = self.backend.compute(roles, {"frames": frames, **heard}, ("map", "score"))
+        return found["map"], found["score"]
+
+    def _embed(self, stretch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with timed("towers"):
+            (vectors,) = self.backend.infer("audio", columns=stretch)
+        return vectors

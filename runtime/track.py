@@ -33,6 +33,7 @@ class RunningSpectrogram:
         chunks: consecutive float32 mono samples at the spec's rate; sample 0 is time zero.
         spec: the column grid.
         transform: samples ``S`` to columns ``rows x T``, as the model's spectrogram graph does.
+        beside_columns: how far before a window at time zero columns may be asked for.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class RunningSpectrogram:
         chunks: Iterable[NDArray[np.float32]],
         spec: SpectrogramSpec,
         transform: Callable[[NDArray[np.float32]], Columns],
+        beside_columns: int = 0,
     ) -> None:
         self.spec, self._chunks, self._transform = spec, iter(chunks), transform
         # Windows near time zero reach back before it. From this column on, a whole window hears nothing but silence.
-        self._earliest_column = -spec.columns - -(-spec.window_samples // spec.hop_samples)
+        self._earliest_column = -spec.columns - -(-spec.window_samples // spec.hop_samples) - beside_columns
         self._first_column = self._earliest_column
         self._samples = np.zeros(-self._earliest_column * spec.hop_samples, np.float32)
         self._columns: Columns = np.zeros((spec.rows, 0), np.float32)
@@ -54,15 +56,17 @@ class RunningSpectrogram:
 
         Beyond the ends of the track is silence.
         """
-        first = max(self.spec.first_column_at(time_seconds), self._earliest_column)
-        while self._first_column + self._columns.shape[1] < first + self.spec.columns:
+        return self.stretch(max(self.spec.first_column_at(time_seconds), self._earliest_column), self.spec.columns)
+
+    def stretch(self, first_column: int, count: int) -> Columns:
+        """So many columns of the track: float32 ``rows x count``; they must not go back by more than a window."""
+        while self._first_column + self._columns.shape[1] < first_column + count:
             self._append_columns(CHUNK_COLUMNS)
-            self._drop_before(first - self.spec.columns)
-        start = first - self._first_column
+            self._drop_before(first_column - self.spec.columns)
+        start = first_column - self._first_column
         if start < 0:
-            raise ValueError(f"the window at {time_seconds} s has been dropped already")
-        window = self._columns[:, start : start + self.spec.columns]
-        return np.ascontiguousarray(window)
+            raise ValueError(f"column {first_column} of the track has been dropped already")
+        return np.ascontiguousarray(self._columns[:, start : start + count])
 
     def windows_at(self, times_seconds: Sequence[float]) -> Columns:
         """Several windows, at ascending times: float32 ``N x rows x columns``."""

@@ -32,15 +32,10 @@ class SharedSystem:
         """What computes."""
         return self.opened().backend
 
-    @property
-    def sound_step_seconds(self) -> float:
-        """See :attr:`System.sound_step_seconds`."""
-        return self.opened().sound_step_seconds
-
-    def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> Track:
+    def open_track(self, chunks: Iterable[NDArray[np.float32]], *, rate_hz: float | None = None) -> Track:
         """See :meth:`System.open_track`."""
         with self._turn:
-            return _SharedTrack(self, self.opened().open_track(chunks), self._turn)
+            return _SharedTrack(self, self.opened().open_track(chunks, rate_hz=rate_hz), self._turn)
 
     def localise(self, frames: NDArray[np.uint8], windows: Any) -> Localisation:  # noqa: ANN401 (of the system's tracks)
         """See :meth:`System.localise`."""

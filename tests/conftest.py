@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,10 @@ def _share_the_cores() -> None:
 
 
 _share_the_cores()
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell: what the tests start, and interrupt, would ignore it as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A developer's run looks for new failures; in continuous integration the same commit always has the same answer.
 settings.register_profile("ci", derandomize=True)

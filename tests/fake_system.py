@@ -54,13 +54,12 @@ class SquareSystem:
         self, *, fail_at: int | None = None, error: BaseException | None = None, with_map: bool = True
     ) -> None:
         self.spec, self.with_map = SPEC, with_map
-        self.sound_step_seconds = 0.0  # it hears when something sounds, to a few hundredths of a second
         self.backend = SimpleNamespace(name="numpy", precision="fp32")
         self.fail_at, self.error = fail_at, error
         self.batches: list[int] = []
 
-    def open_track(self, chunks: Iterable[NDArray[np.float32]]) -> RunningSpectrogram:
-        """As the CPU does it."""
+    def open_track(self, chunks: Iterable[NDArray[np.float32]], *, rate_hz: float | None = None) -> RunningSpectrogram:
+        """Every window as it is asked for: it hears when something sounds, to a few hundredths of a second."""
         return RunningSpectrogram(chunks, self.spec.spectrogram, self.transform)
 
     def transform(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -33,7 +33,7 @@ from avol.export.towers import fold_batch_norms
 from avol.export.verify import compare_with_network
 from avol.runtime.errors import AvolError
 from avol.runtime.onnx_backend import GRAPHS, OnnxBackend
-from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, SPEC_KEY, Calibration, ModelSpec
+from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, RUNNING_KEY, SPEC_KEY, Calibration, ModelSpec
 from avol.runtime.system import AvolNetSystem
 from avol.train.checkpoint import load_checkpoint, save_checkpoint
 from avol.train.network import TwoTowerNetwork, build_network, preset_spec
@@ -217,7 +217,7 @@ def test_file_is_what_devices_read(exported: Path, network: TwoTowerNetwork, rol
     assert model.ir_version <= LARGEST_IR_VERSION == 10
     assert not model.functions
     metadata = {item.key: item.value for item in model.metadata_props}
-    assert metadata.keys() == {SPEC_KEY, GRAPH_KEY, PRECISION_KEY}
+    assert metadata.keys() == {SPEC_KEY, GRAPH_KEY, PRECISION_KEY} | ({RUNNING_KEY} if role == "audio" else set())
     assert metadata[PRECISION_KEY] == "fp32"
     assert metadata[GRAPH_KEY] == role
     spec = ModelSpec.from_json(metadata[SPEC_KEY], origin=path)
@@ -227,7 +227,11 @@ def test_file_is_what_devices_read(exported: Path, network: TwoTowerNetwork, rol
     free = {
         item.name: item.type.tensor_type.shape.dim[0].dim_param for item in [*model.graph.input, *model.graph.output]
     }
-    assert set(free.values()) == {"batch"}
+    if role == "audio":
+        assert free == {"columns": "batch", "vector": ""}  # a vector for every window of a stretch
+        assert model.graph.input[0].type.tensor_type.shape.dim[2].dim_param == "columns"
+    else:
+        assert set(free.values()) == {"batch"}
 
 
 @pytest.mark.parametrize("role", ROLES)

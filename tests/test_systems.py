@@ -20,7 +20,7 @@ from avol.export.engines_graph import drop_repeated_pairs, make_symmetric
 from avol.export.verify import LARGEST_DIFFERENCE, compare_with_network
 from avol.runtime.backends import open_backend
 from avol.runtime.errors import AvolError
-from avol.runtime.model_folder import bundled_sample
+from avol.runtime.model_folder import bundled_sample, read_spec
 from avol.runtime.spec import WAVEFORM, ModelSpec
 from avol.runtime.system import SYSTEMS as RUNTIME_SYSTEMS
 from avol.runtime.system import SYSTEMS_WITHOUT_MAP, AvolNetSystem
@@ -127,7 +127,8 @@ def test_graphs_for_tensorrt_stay_close(exported: Path) -> None:
                 make_symmetric(model)
             session = onnxruntime.InferenceSession(model.SerializeToString())
             (taken,) = session.get_inputs()
-            shape = [3 if isinstance(size, str) else size for size in taken.shape]
+            sizes = {"batch": 3, "columns": read_spec(exported).spectrogram.columns}
+            shape = [sizes.get(size, size) for size in taken.shape]
             rng = np.random.default_rng(0)
             pixels = rng.integers(0, 256, shape, np.uint8)
             values = pixels if "uint8" in taken.type else rng.standard_normal(shape).astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from avol.runtime.model_folder import bundled_model_folder
 from avol.runtime.onnx_backend import OnnxBackend
 from avol.runtime.spec import SpectrogramSpec
 from avol.runtime.system import AvolNetSystem, Localisation
-from avol.runtime.track import CHUNK_COLUMNS, RunningSamples, RunningSpectrogram
+from avol.runtime.track import CHUNK_COLUMNS, RunningSamples, RunningSpectrogram, Track
 from media_factory import AudioTrack, VideoTrack, bursts, write_media
 
 # As small as a spec can be and still have an odd window, a hop that does not divide it and an odd number of columns.
@@ -211,14 +211,13 @@ class Recorder:
     """A system that notes what it is given; its score is the loudness in the middle of the window."""
 
     def __init__(self, system: AvolNetSystem, *, with_map: bool = True) -> None:
-        self.spec, self.backend, self.open_track, self.with_map = (
-            system.spec,
-            system.backend,
-            system.open_track,
-            with_map,
-        )
-        self.sound_step_seconds = 0.0  # every frame has a window of its own
+        self.spec, self.backend, self.with_map = system.spec, system.backend, with_map
+        self._system = system
         self.shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+
+    def open_track(self, chunks: Iterable[NDArray[np.float32]], *, rate_hz: float | None = None) -> Track:
+        """Every window as it is asked for."""
+        return self._system.open_track(chunks)
 
     def localise(self, frames: NDArray[np.uint8], windows: NDArray[np.float32]) -> Localisation:
         self.shapes.append((frames.shape, windows.shape))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from avol.runtime.backends.contract import GRAPHS, TENSORS, graph_path
 from avol.runtime.backends.phases import Phases
-from avol.runtime.spec import ModelSpec
+from avol.runtime.spec import ModelSpec, RunningGrid
 
 Arrays = dict[str, NDArray[Any]]
 MapsAndScores = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -31,6 +31,7 @@ class Backend(ABC):
         on_device: whether tensors live on a GPU: :meth:`localise_samples` then moves least.
         folder: of the model.
         spec: of the model.
+        running: how the audio tower runs over a track, where the graph ``audio`` can; None: it takes windows alone.
         passed_over: why each faster device was not taken, one clause each.
         phases_note: which phases of a call :meth:`measure_phases` cannot tell, and why; empty: none.
     """
@@ -39,6 +40,7 @@ class Backend(ABC):
     device: str
     provider: str
     on_device = False
+    running: RunningGrid | None = None
     phases_note = "computes where the tensors are: nothing is enqueued, copied up or copied down"
 
     def __init__(self, folder: Path, spec: ModelSpec, precision: str) -> None:

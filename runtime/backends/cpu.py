@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.backends.backend import Arrays, Backend
-from avol.runtime.backends.contract import GRAPHS, TENSORS, choose_precision, empty_outputs
-from avol.runtime.backends.onnx_sessions import import_onnxruntime, open_session
+from avol.runtime.backends.contract import GRAPHS, TENSORS, choose_precision, empty_outputs, graph_path
+from avol.runtime.backends.onnx_sessions import import_onnxruntime, open_session, running_grid
 from avol.runtime.model_folder import read_spec
 
 # Instructions that multiply bytes several times as fast as floats, as Linux names them (x86, then ARM).
@@ -60,6 +60,8 @@ class CpuBackend(Backend):
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="avol-cpu")
         # Side by side: reading a graph and optimising it is what a run waits for before its first analysis.
         self._sessions = dict(zip(graphs, self._pool.map(self._open, graphs), strict=True))
+        if "audio" in self._sessions:
+            self.running = running_grid(self._sessions["audio"], graph_path(folder, "audio", self.precision))
 
     def compute(self, roles: tuple[str, ...], inputs: Arrays, outputs: tuple[str, ...]) -> Arrays:
         """See :meth:`Backend.compute`."""

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from avol.runtime.backends.contract import TENSORS, graph_path, tensor_shape
 from avol.runtime.errors import AvolError, UnavailableError
-from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, SPEC_KEY, ModelSpec
+from avol.runtime.spec import GRAPH_KEY, PRECISION_KEY, RUNNING_KEY, SPEC_KEY, ModelSpec, RunningGrid
 
 if TYPE_CHECKING:
     import onnxruntime
 
+OF_TRACKS = ("samples", "columns")  # what a graph may take or give of a track of any length
 _Tensor = tuple[str, str, tuple[int | None, ...]]
 _ONNX_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
@@ -99,6 +100,7 @@ def open_session(
     if batch is not None:
         options.add_free_dimension_override_by_name("batch", batch)
         options.add_free_dimension_override_by_name("length", spec.spectrogram.clip_samples)
+        options.add_free_dimension_override_by_name("columns", spec.spectrogram.columns)
     try:
         # No second try on the CPU: by default ONNX Runtime prints a banner and takes it.
         session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
@@ -107,6 +109,16 @@ def open_session(
         raise GraphError(path, first_line(error)) from None
     _check_contract(session, path, role, spec, batch)
     return session
+
+
+def running_grid(session: onnxruntime.InferenceSession, origin: Path) -> RunningGrid | None:
+    """How the audio tower in a session runs over a track; None: it takes windows alone.
+
+    Raises:
+        AvolError: what the file, ``origin``, says of it is wrong.
+    """
+    text = session.get_modelmeta().custom_metadata_map.get(RUNNING_KEY)
+    return None if text is None else RunningGrid.from_json(text, origin=origin)
 
 
 def first_line(error: BaseException) -> str:
@@ -132,7 +144,7 @@ def _check_contract(
             "exports: run avol export into an empty folder."
         )
     found = [*_tensors(session.get_inputs()), *_tensors(session.get_outputs())]
-    expected = _expected_tensors(role, spec, batch)
+    expected = _expected_tensors(role, spec, batch, any_length=role == "spectrogram" or RUNNING_KEY in metadata)
     if found != expected:
         raise AvolError(f"{path}: its tensors are {found}, the spec says {expected}; export the model again.")
 
@@ -142,11 +154,11 @@ def _tensors(tensors: list[Any]) -> list[_Tensor]:
     return [(t.name, t.type, tuple(size if isinstance(size, int) else None for size in t.shape)) for t in tensors]
 
 
-def _expected_tensors(role: str, spec: ModelSpec, batch: int | None) -> list[_Tensor]:
+def _expected_tensors(role: str, spec: ModelSpec, batch: int | None, *, any_length: bool) -> list[_Tensor]:
     expected: list[_Tensor] = []
     for name in (name for names in TENSORS[role] for name in names):
         sizes: tuple[int | None, ...] = tensor_shape(name, spec)
-        if role == "spectrogram" and batch is None:  # a track of any length
+        if any_length and batch is None and name in OF_TRACKS:
             sizes = (*sizes[:-1], None)
         expected.append((name, _ONNX_TYPES["uint8" if name == "frames" else "float32"], (batch, *sizes)))
     return expected

@@ -17,12 +17,11 @@ from avol.runtime.spec import ModelSpec
 from avol.train.losses import triplet_loss
 from avol.train.network.heads import INITIAL_SHARPNESS, UNRELATED_DISTANCE, Head, unit_distances, unit_vectors
 from avol.train.network.towers import (
-    AudioTower,
     FrameTower,
-    audio_embedding,
     conv_tower,
     frame_embedding,
     scaled_channels,
+    vgg_audio_tower,
 )
 from avol.train.network.two_towers import TwoTowerNetwork
 
@@ -83,6 +82,6 @@ class AttentionNet(TwoTowerNetwork):
         super().__init__(
             spec,
             frame_tower=FrameTower(conv_tower(3, channels, convs_per_block), frame_embedding(channels[-1], size)),
-            audio_tower=AudioTower(conv_tower(1, channels, convs_per_block), audio_embedding(channels[-1], size)),
+            audio_tower=vgg_audio_tower(channels, convs_per_block, size),
             head=AttentionHead(size),
         )

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from avol.runtime.spec import ModelSpec
 from avol.train.network.heads import INITIAL_SHARPNESS, UNRELATED_DISTANCE, CosineHead, unit_distances
 from avol.train.network.towers import (
-    AudioTower,
     FrameTower,
-    audio_embedding,
     conv_tower,
     frame_embedding,
     scaled_channels,
+    vgg_audio_tower,
 )
 from avol.train.network.two_towers import TwoTowerNetwork
 
@@ -51,10 +50,11 @@ class AveNet(TwoTowerNetwork):
 
     def __init__(self, spec: ModelSpec, *, width: float = 1.0, convs_per_block: int = 2) -> None:
         channels, size = scaled_channels(width), spec.embedding_size
-        seen, heard = (conv_tower(inputs, channels, convs_per_block) for inputs in (3, 1))
         super().__init__(
             spec,
-            frame_tower=FrameTower(seen, frame_embedding(channels[-1], size), pooled=True),
-            audio_tower=AudioTower(heard, audio_embedding(channels[-1], size)),
+            frame_tower=FrameTower(
+                conv_tower(3, channels, convs_per_block), frame_embedding(channels[-1], size), pooled=True
+            ),
+            audio_tower=vgg_audio_tower(channels, convs_per_block, size),
             head=DistanceHead(),
         )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from avol.runtime.spec import RunningGrid
+
 BLOCK_CHANNELS = (64, 128, 256, 512)  # of full-width towers
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green and blue in 0..1: what networks trained on ImageNet are used to
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -137,11 +139,12 @@ class AudioTower(nn.Module):
     Args:
         convs: float32 ``N x 1 x rows x columns`` to features ``N x C x h x w``.
         embed: features, pooled to ``N x C``, to embedding vectors; empty: the features are the embedding.
+        running: how it may run over a track; None: it knows windows alone.
     """
 
-    def __init__(self, convs: nn.Sequential, embed: nn.Sequential) -> None:
+    def __init__(self, convs: nn.Sequential, embed: nn.Sequential, *, running: RunningGrid | None = None) -> None:
         super().__init__()
-        self.convs, self.embed = convs, embed
+        self.convs, self.embed, self.running = convs, embed, running
 
     def forward(self, columns: Tensor) -> Tensor:
         """Embed windows."""
@@ -159,6 +162,18 @@ class AudioTower(nn.Module):
     def as_picture(self, columns: Tensor) -> Tensor:
         """``N x rows x columns`` to what the convolutions see, ``N x 1 x rows x columns``."""
         return columns.unsqueeze(1)
+
+
+def vgg_audio_tower(channels: tuple[int, ...], convs_per_block: int, embedding_size: int) -> AudioTower:
+    """An audio tower of :func:`conv_tower`, which may also run over a track.
+
+    Such a tower gives a column of features for every 16 of the spectrogram, and looks up to 66 columns beside them.
+    """
+    return AudioTower(
+        conv_tower(1, channels, convs_per_block),
+        audio_embedding(channels[-1], embedding_size),
+        running=RunningGrid(stride_columns=16, context_columns=80),
+    )
 
 
 def frame_embedding(channels: int, embedding_size: int) -> nn.Sequential:
