@@ -1,6 +1,7 @@
 """Wall time of a whole `avol-run` against a plain transcode, and against the script that one writes first.
 
-    python benchmarks/run_video.py [--video FILE] [--model FOLDER] [--rounds 5] [--only NAME ...] [--json FILE]
+    python benchmarks/run_video.py [--video FILE] [--model FOLDER] [--rounds 5] [--only NAME ...]
+        [--no-heat] [--json FILE]
 
 Contenders take turns, so that whatever else the machine does meets all of them; what is told are medians over the
 rounds of the ratios within a round. Each is a process of its own, started and ended within the measured time:
@@ -10,12 +11,14 @@ rounds of the ratios within a round. Each is a process of its own, started and e
 - `plain`: `benchmarks/plain_script.py`, 30 analyses a second.
 
 Outputs have the same codec, preset, CRF, size and number of frames, which is checked. Without --video, 60 s of 1280x720
-at 30 fps with AAC are made: textures that move and flicker, 2 to 6 Mbit/s.
+at 30 fps with AAC are made, 2 to 6 Mbit/s: the bundled sample, so that there is something to find and heat to draw,
+under textures that move and flicker. With --no-heat nothing is drawn: what drawing costs is the difference.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -24,19 +27,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
-import numpy as np
+from natural_video import write_natural_video
 from records import processor, publish
 
 from avol.runtime.model_folder import bundled_model_folder, read_spec
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS, WIDTH, HEIGHT, RATE = 60, 1280, 720, 30
-AUDIO_RATE_HZ = 48_000
 AVOL_RUN = "import sys; from avol.apps.cli import main_run; sys.exit(main_run())"
 RUNS = {"fp32-10": ("fp32", 10), "int8-10": ("int8", 10), "int8-30": ("int8", 30), "fp32-30": ("fp32", 30)}
 # Contender, what it is divided by, goal, and whether the ratio may be at most or has to be at least that.
@@ -49,45 +48,23 @@ BARS = (
 )
 
 
-def write_natural_video(path: Path) -> None:
-    """Blurred noise that drifts at several speeds, with a little grain; a tone that comes and goes."""
-    rng = np.random.default_rng(0)
-    layers = []
-    for blur in (3, 9, 31):
-        noise = cv2.GaussianBlur(rng.standard_normal((HEIGHT, 2 * WIDTH)).astype(np.float32), (0, 0), blur)
-        layers.append(noise / noise.std())
-    grain = rng.normal(0, 1.5, (8, HEIGHT, WIDTH)).astype(np.float32)
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=RATE, options={"preset": "veryfast", "b": "4M", "maxrate": "6M"})
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        video.codec_context.thread_type = "FRAME"
-        audio = container.add_stream("aac", rate=AUDIO_RATE_HZ)
-        audio.layout = "mono"
-        for second in range(SECONDS):
-            tone = np.sin(2 * np.pi * (220 + 20 * second) * np.arange(AUDIO_RATE_HZ) / AUDIO_RATE_HZ)
-            block = (tone * (0.3 if second % 3 else 0.0)).astype(np.float32)
-            frame = av.AudioFrame.from_ndarray(block[None], "fltp", "mono")
-            frame.sample_rate, frame.pts = AUDIO_RATE_HZ, second * AUDIO_RATE_HZ
-            container.mux(audio.encode(frame))
-            for index in range(second * RATE, (second + 1) * RATE):
-                luma = sum(
-                    np.roll(layer, -index * (3 - k), axis=1)[:, :WIDTH] * (14 + 8 * k) for k, layer in enumerate(layers)
-                )
-                planes = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
-                planes[:HEIGHT] = np.clip(120 + luma + grain[index % len(grain)], 16, 235)
-                picture = av.VideoFrame.from_ndarray(planes, "yuv420p")
-                picture.pts, picture.time_base = index, Fraction(1, RATE)
-                container.mux(video.encode(picture))
-        container.mux(audio.encode(None))
-        container.mux(video.encode(None))
-
-
-def commands(video: Path, folder: Path, model: list[str]) -> dict[str, tuple[list[str], Path]]:
+def commands(video: Path, folder: Path, model: list[str], drawing: list[str]) -> dict[str, tuple[list[str], Path]]:
     """By name: the command, and what it writes."""
     found: dict[str, tuple[list[str], Path]] = {}
     for name, (precision, rate) in RUNS.items():
         out = folder / name
-        run = [sys.executable, "-c", AVOL_RUN, str(video), "--precision", precision, "--rate", str(rate), *model]
+        run = [
+            sys.executable,
+            "-c",
+            AVOL_RUN,
+            str(video),
+            "--precision",
+            precision,
+            "--rate",
+            str(rate),
+            *model,
+            *drawing,
+        ]
         found[name] = ([*run, "--device", "cpu", "--output-dir", str(out)], out / f"{video.stem}.avol.mp4")
     encode = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-c:a", "copy"]
     out = folder / "ffmpeg.mp4"
@@ -95,6 +72,12 @@ def commands(video: Path, folder: Path, model: list[str]) -> dict[str, tuple[lis
     out = folder / "plain.mp4"
     found["plain"] = ([sys.executable, str(ROOT / "benchmarks" / "plain_script.py"), str(video), str(out), *model], out)
     return found
+
+
+def sounding_share(timeline: Path) -> float:
+    """The share of analysed frames in which something was found: only those are drawn on."""
+    frames = json.loads(timeline.read_text(encoding="utf-8"))["frames"]
+    return round(sum(frame["sounding"] for frame in frames) / max(len(frames), 1), 3)
 
 
 def timed(command: list[str]) -> tuple[float, str]:
@@ -112,25 +95,29 @@ def frames_of(path: Path) -> int:
 
 
 def measure(
-    video: Path, folder: Path, model: list[str], names: list[str], rounds: int
-) -> tuple[dict[str, list[float]], list[float]]:
-    """Seconds of every contender in every round, and frames per second of ffmpeg; who starts changes every round."""
-    contenders = commands(video, folder, model)
-    wanted = frames_of(video)
+    contenders: dict[str, tuple[list[str], Path]], wanted: int, names: list[str], rounds: int
+) -> tuple[dict[str, list[float]], list[float], dict[str, float]]:
+    """Seconds of every contender in every round, ffmpeg's frames per second, and the shares of frames with heat.
+
+    Who starts changes every round. Every output has to have ``wanted`` frames.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in names}
     frame_rates: list[float] = []
+    shares: dict[str, float] = {}
     for number in range(-1, rounds):  # round -1 warms the disk's cache
         for name in names[number % len(names) :] + names[: number % len(names)]:
             command, out = contenders[name]
             taken, said = timed(command)
             if number < 0:
                 assert frames_of(out) == wanted, f"{out}: {frames_of(out)} frames, not {wanted}"
+                if name in RUNS:
+                    shares[name] = sounding_share(out.with_suffix(".json"))
                 continue
             seconds[name].append(round(taken, 3))
             if name == "ffmpeg" and (rates := re.findall(r"fps=\s*([\d.]+)", said)):
                 frame_rates.append(float(rates[-1]))
             print(f"round {number + 1}: {name} {taken:.2f} s", file=sys.stderr)
-    return seconds, frame_rates
+    return seconds, frame_rates, shares
 
 
 def described(video: Path) -> dict[str, object]:
@@ -173,6 +160,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
     names = [*RUNS, "ffmpeg", "plain"]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--no-heat", action="store_true", help="avol-run finds nothing, and so draws nothing")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     if "ffmpeg" in arguments.only and shutil.which("ffmpeg") is None:
@@ -183,13 +171,15 @@ def main() -> None:
         video = arguments.video or folder / "made.mp4"
         if arguments.video is None:
             write_natural_video(video)
-        seconds, frame_rates = measure(video, folder, model, arguments.only, arguments.rounds)
+        contenders = commands(video, folder, model, ["--threshold", "1"] if arguments.no_heat else [])
+        seconds, frame_rates, shares = measure(contenders, frames_of(video), arguments.only, arguments.rounds)
         material = described(video)
     record = {
         "model": read_spec(arguments.model or bundled_model_folder()).preset,
         "material": material,
         "cores": len(os.sched_getaffinity(0)),
         "processor": processor(),
+        "sounding_share": shares,
         "seconds": seconds,
         "median_seconds": {name: round(statistics.median(values), 3) for name, values in seconds.items()},
         "ffmpeg_frames_per_second": frame_rates,

@@ -9,20 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avol.runtime.canvas import BLACK, WHITE, Canvas, Colour
-from avol.runtime.media.picture import plane_pixels
+from avol.runtime.heat_layer import COLOUR_MAPS, DEFAULT_COLOUR_MAP, VISIBLE_HEAT, heat_colours, smooth_heat
+from avol.runtime.media.picture import even, plane_pixels
 from avol.runtime.opencv import cv2
 from avol.runtime.overlay import (
-    COLOUR_MAPS,
-    DEFAULT_COLOUR_MAP,
     OPACITY,
-    VISIBLE_HEAT,
     Overlay,
     blank_for,
     drawable_copy,
-    even,
-    heat_colours,
     matrix_of,
-    smooth_heat,
     to_limited_yuv420p,
 )
 

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from avol.runtime.media.picture import plane_pixels
-from avol.runtime.overlay import LUMA_WEIGHTS, Overlay, even
+from avol.runtime import heat_layer
+from avol.runtime.canvas import LUMA_WEIGHTS
+from avol.runtime.media.picture import even, plane_pixels
+from avol.runtime.overlay import Overlay
 
 GRID = 8
 BT709, BT601, UNSPECIFIED = 1, 6, 2
@@ -188,6 +190,41 @@ def test_a_reused_overlay_draws_what_a_fresh_one_draws() -> None:
     heat[:] = 1.0  # the caller's array, changed in place
     changed, fresh = planes(overlay.draw(picture(64, 48), heat)), planes(Overlay().draw(picture(64, 48), heat))
     assert all(np.array_equal(a, b) for a, b in zip(changed, fresh, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cells=st.lists(st.tuples(st.integers(0, GRID - 1), st.integers(0, GRID - 1), st.floats(0, 1)), max_size=3),
+    width=st.sampled_from([160, 240, 256, 320, 384, 426, 427, 640]) | st.integers(2, 400),
+    height=st.sampled_from([90, 120, 180, 240, 270, 360]) | st.integers(2, 400),
+    opacity=st.floats(0, 1),
+)
+def test_only_the_part_with_heat_is_drawn_and_looks_as_in_the_whole(
+    cells: list[tuple[int, int, float]], width: int, height: int, opacity: float
+) -> None:
+    source, heat = picture(width, height), np.zeros((GRID, GRID), np.float32)
+    for row, column, value in cells:
+        heat[row, column] = value
+    part = planes(Overlay(opacity=opacity).draw(source, heat))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heat_layer, "_visible_part", lambda steps, side: (slice(0, len(steps)), slice(0, even(side))))
+        whole = planes(Overlay(opacity=opacity).draw(source, heat))
+    for one, other in zip(part, whole, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1  # of 255: the last bit of an interpolation
+
+
+def test_little_heat_touches_a_small_part_of_the_picture() -> None:
+    layer = heat_layer.make_layer(one_hot(2, 5), 1280, 720, BT709, heat_layer.colour_tables(BT709, 0.65, "inferno"))
+    assert layer is not None
+    rows, columns = layer.area
+    assert (rows.stop - rows.start) * (columns.stop - columns.start) < 1280 * 720 / 6
+    assert rows.start <= 2 * 90 < 3 * 90 <= rows.stop
+    assert columns.start <= 5 * 160 < 6 * 160 <= columns.stop
+
+
+def test_heat_too_weak_to_be_seen_leaves_the_picture_as_it_is() -> None:
+    source = picture(64, 48)
+    assert Overlay().draw(source, np.full((8, 8), 0.09, np.float32)) is source
 
 
 def test_odd_heat_does_no_harm() -> None:

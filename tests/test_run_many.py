@@ -19,7 +19,7 @@ import pytest
 from avol.apps import run_arguments
 from avol.apps.cli import main, main_run
 from avol.apps.live import RollingLines
-from avol.runtime import overlay, styles, timeline_formats
+from avol.runtime import heat_layer, styles, timeline_formats
 from avol.runtime.errors import AvolError
 from avol.runtime.media import encoders
 from avol.runtime.strip import strip_height
@@ -51,7 +51,7 @@ def run(*arguments: object) -> int:
 
 def test_names_on_the_command_line_are_those_of_the_runtime() -> None:
     assert run_arguments.STYLES == styles.STYLES
-    assert tuple(overlay.COLOUR_MAPS) == run_arguments.COLOUR_MAPS
+    assert tuple(heat_layer.COLOUR_MAPS) == run_arguments.COLOUR_MAPS
     assert run_arguments.FORMATS == timeline_formats.FORMATS
     assert tuple(encoders.ENCODERS) == run_arguments.CODECS
 

@@ -15,8 +15,8 @@ import av
 import numpy as np
 import pytest
 
+from avol.runtime.media.picture import plane_pixels
 from avol.runtime.model_folder import bundled_model_folder
-from avol.runtime.overlay import plane_pixels
 from media_factory import AudioTrack, VideoTrack, bursts, write_media
 
 RATE = 16000

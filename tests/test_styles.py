@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from avol.runtime.canvas import LUMA_WEIGHTS, WHITE, Canvas, limited_yuv
-from avol.runtime.media.picture import plane_pixels
-from avol.runtime.overlay import COLOUR_MAPS, Overlay, even
+from avol.runtime.heat_layer import COLOUR_MAPS
+from avol.runtime.media.picture import even, plane_pixels
+from avol.runtime.overlay import Overlay
 from avol.runtime.styles import STYLES, Painter, StyleOptions
 
 BOX = (0.25, 0.25, 0.5, 0.75)

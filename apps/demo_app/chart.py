@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from avol.apps.demo_app.clip import Interval
-from avol.runtime.overlay import DEFAULT_COLOUR_MAP, heat_colours
+from avol.runtime.heat_layer import DEFAULT_COLOUR_MAP, heat_colours
 
 WIDTH, HEIGHT = 720, 190
 LEFT, RIGHT, TOP, BOTTOM = 40, 22, 10, 26  # margins

@@ -1,8 +1,9 @@
 """The audio tower as it would run over a track: convolutions see what is beside a window, not zeros.
 
 A window of 128 columns gives 8 columns of features. Over a running spectrogram every column of features is computed
-once, whatever number of windows it is in: at ten windows a second that is an eighth of the work (FACTS of the design:
-a tower trained on windows gives other values there, so that it has to be trained this way).
+once, whatever number of windows it is in: at ten windows a second that is an eighth of the work. A tower trained on
+windows gives other values there; here it is trained on what it will see. ``running.py`` measures what the bundled one,
+which was not, loses.
 """
 
 from __future__ import annotations

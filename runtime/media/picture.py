@@ -135,6 +135,19 @@ def plane_pixels(plane: VideoPlane) -> NDArray[np.uint8]:
     return rows[: plane.height, : plane.width]
 
 
+def even(size: int) -> int:
+    """The picture's width or height in the output."""
+    return size + size % 2
+
+
+def padded(plane: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The plane with its last row and column repeated where the output is larger."""
+    if plane.shape == shape:
+        return plane
+    bottom, right = shape[0] - plane.shape[0], shape[1] - plane.shape[1]
+    return np.pad(plane, ((0, bottom), (0, right)), mode="edge")
+
+
 def _scale(picture: av.VideoFrame, width: int | None, height: int | None, pixel_format: str) -> av.VideoFrame:
     matrix = _matrix(picture)
     return _reformatter().reformat(

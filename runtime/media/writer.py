@@ -20,8 +20,8 @@ from avol.runtime.atomic import write_error
 from avol.runtime.errors import AvolError
 from avol.runtime.media.encoders import DEFAULT_CODEC, ENCODERS
 from avol.runtime.media.packets import AudioPacketCopier
+from avol.runtime.media.picture import even
 from avol.runtime.media.spool import PacketSink, PacketSpool
-from avol.runtime.overlay import even
 
 LONGEST_CLUSTER_MILLISECONDS = 500  # in a pipe: what a viewer waits for
 FINEST_TICKS = 1_000_000  # a second; a finer clock is a container's habit and no picture needs it
